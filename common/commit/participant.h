@@ -1,0 +1,154 @@
+/*
+ * participant.h: the participant's machine for one branch. PURE, like coordinator.h: its driver
+ * carries out the actions in order after each step and sets its timer to machine->timer_ms.
+ *
+ * phase              waits for                               leaves to
+ * NONE               first message                           WORKING, PREPARING, ONE_PHASE,
+ * COMMITTING, ABORTED, PROVING WORKING            work, prepare, abort; may abort alone PREPARING,
+ * ONE_PHASE, ABORTING PREPARING          the RM's prepare                        PREPARE_LOGGING,
+ * PREPARED, READ_ONLY, ABORTING, ABORTED PREPARE_LOGGING    the sync of the prepared record
+ * PREPARED, ABORTING PREPARED           the decision: in doubt                  PRECOMMIT_LOGGING,
+ * DECISION_LOGGING, COMMITTING, ABORTING PRECOMMIT_LOGGING  the sync of the pre-committed record
+ * PRECOMMITTED, COMMITTING PRECOMMITTED       DoCommit: in doubt                      COMMITTING,
+ * DECISION_LOGGING, ABORTING DECISION_LOGGING   the sync of a decision taken alone      COMMITTING,
+ * ABORTING ONE_PHASE          the RM's one-phase commit               COMMITTED, ABORTED, PROVING
+ * COMMITTING         the RM's commit                         COMMITTED, PROVING, RESULT_LOGGING
+ * ABORTING           the RM's rollback                       ABORTED, PROVING, RESULT_LOGGING
+ * PROVING            the RM's evidence                       COMMITTED, ABORTED, COMMITTING,
+ * RESULT_LOGGING RESULT_LOGGING     the sync of a heuristic result          HEURISTIC COMMITTED,
+ * ABORTED, READ_ONLY, HEURISTIC                   final: tombstones that answer again
+ */
+#ifndef ASSENT_COMMIT_PARTICIPANT_H
+#define ASSENT_COMMIT_PARTICIPANT_H
+
+#include "assent/participant.h"
+#include "message.h"
+#include "record.h"
+
+#define ASSENT_PART_PHASES(X)                                                                      \
+    X(NONE, 0, "none")                                                                             \
+    X(WORKING, 1, "working")                                                                       \
+    X(PREPARING, 2, "preparing")                                                                   \
+    X(PREPARE_LOGGING, 3, "logging prepared")                                                      \
+    X(PREPARED, 4, "prepared")                                                                     \
+    X(PRECOMMIT_LOGGING, 5, "logging pre-committed")                                               \
+    X(PRECOMMITTED, 6, "pre-committed")                                                            \
+    X(DECISION_LOGGING, 7, "logging decision")                                                     \
+    X(ONE_PHASE, 8, "one-phase")                                                                   \
+    X(COMMITTING, 9, "committing")                                                                 \
+    X(ABORTING, 10, "aborting")                                                                    \
+    X(PROVING, 11, "proving")                                                                      \
+    X(RESULT_LOGGING, 12, "logging result")                                                        \
+    X(COMMITTED, 13, "committed")                                                                  \
+    X(ABORTED, 14, "aborted")                                                                      \
+    X(READ_ONLY, 15, "read-only")                                                                  \
+    X(HEURISTIC, 16, "heuristic")
+
+enum assent_part_phase {
+#define X(name, number, text) ASSENT_PART_##name = (number),
+    ASSENT_PART_PHASES(X)
+#undef X
+        ASSENT_PART_PHASE_COUNT
+};
+
+struct assent_part_config {
+    uint32_t epoch;                      /* this participant's incarnation */
+    uint32_t capabilities;               /* of the branch's resource */
+    uint32_t retry_min_ms, retry_max_ms; /* back-off of inquiries and of a failing RM */
+    uint32_t inquire_ms;                 /* in doubt this long: ask the coordinator */
+};
+
+struct assent_part {
+    struct assent_gtrid gtrid;
+    uint32_t branch;
+    uint32_t incarnation; /* highest of the coordinator's seen for this branch */
+    uint32_t epoch;
+    uint32_t branch_count;
+    uint32_t timeout_ms;
+    uint32_t attempt;
+    enum assent_protocol protocol : 8;
+    enum assent_termination termination : 8;
+    enum assent_part_phase phase : 8;
+    enum assent_decision decision : 8; /* known or taken here */
+    enum assent_branch_result result : 8;
+    enum assent_reason reason : 8;
+    enum assent_operation calling : 8; /* the RM call under way, if rm_busy */
+    bool rm_busy : 1;
+    bool ack_owed : 1; /* the coordinator wants to hear the result */
+    bool recorded : 1; /* our store has a record of this branch */
+    bool alone : 1;    /* decided by the timeout rule */
+    uint64_t alone_ms; /* abort alone (WORKING) or apply the timeout rule then */
+    uint64_t retry_ms; /* repeat the inquiry or the RM call then */
+    uint64_t timer_ms; /* give a TIMER event then; ASSENT_NO_TIMER: none */
+    uint64_t rng;
+};
+
+enum assent_part_event_kind {
+    ASSENT_PART_EV_MESSAGE, /* from the coordinator */
+    ASSENT_PART_EV_RM,      /* the RM answered: operation, result */
+    ASSENT_PART_EV_DURABLE, /* the record asked for with LOG is on disk */
+    ASSENT_PART_EV_TIMER,
+    ASSENT_PART_EV_PEER_UP, /* the coordinator is connected (again) */
+    ASSENT_PART_EV_STOP,    /* this process stops: give up what has not voted */
+};
+
+struct assent_part_event {
+    enum assent_part_event_kind kind;
+    uint64_t now_ms;
+    struct assent_message message;
+    enum assent_operation operation;     /* RM */
+    enum assent_rm_result result;        /* RM */
+    enum assent_part_record_kind record; /* DURABLE */
+};
+
+enum assent_part_action_kind {
+    ASSENT_PART_ACT_SEND,      /* message to the coordinator of the branch's log */
+    ASSENT_PART_ACT_LOG,       /* write assent_part_to_record(); forced: then DURABLE */
+    ASSENT_PART_ACT_CALL,      /* call the RM: operation; with_work: begin and work first, in one
+                                * go, and report the first result that is not OK */
+    ASSENT_PART_ACT_WORK_DONE, /* the reply of the WORK call may go to the coordinator */
+    ASSENT_PART_ACT_ALARM,     /* contradiction or hazard: a person should look */
+    ASSENT_PART_ACT_ENDED,     /* final: the machine is a tombstone from now on */
+};
+
+struct assent_part_action {
+    enum assent_part_action_kind kind;
+    struct assent_message message;       /* SEND; WORK_DONE: the WORK_REPLY */
+    enum assent_part_record_kind record; /* LOG */
+    bool forced;                         /* LOG */
+    enum assent_operation operation;     /* CALL */
+    bool with_work, with_begin;          /* CALL */
+};
+
+#define ASSENT_PART_ACTIONS_MAX 8
+struct assent_part_actions {
+    size_t count;
+    struct assent_part_action items[ASSENT_PART_ACTIONS_MAX];
+};
+
+/* A machine in NONE for the branch that a first message names. */
+void assent_part_init(struct assent_part *machine, const struct assent_gtrid *gtrid,
+                      uint32_t branch, uint64_t seed);
+
+/* After a restart: from this participant's own record ... */
+void assent_part_recover(struct assent_part *machine, const struct assent_part_config *config,
+                         const struct assent_part_record *record, uint64_t now_ms, uint64_t seed,
+                         struct assent_part_actions *actions);
+/* ... or, without one, for a branch that the RM lists as prepared. */
+void assent_part_recover_listed(struct assent_part *machine,
+                                const struct assent_part_config *config,
+                                const struct assent_gtrid *gtrid, uint32_t branch, uint64_t now_ms,
+                                uint64_t seed, struct assent_part_actions *actions);
+
+/* Clears actions, then fills them. */
+void assent_part_step(struct assent_part *machine, const struct assent_part_config *config,
+                      const struct assent_part_event *event, struct assent_part_actions *actions);
+
+void assent_part_to_record(const struct assent_part *machine, enum assent_part_record_kind kind,
+                           struct assent_part_record *ret_record);
+bool assent_part_final(const struct assent_part *machine);
+/* Voted yes and does not know the decision. */
+bool assent_part_in_doubt(const struct assent_part *machine);
+const char *assent_part_phase_name(int phase);
+
+#endif

@@ -1,0 +1,158 @@
+/*
+ * assent/participant.h: make a program a participant.
+ *
+ * A participant runs an agent inside this process: it dials the coordinators, votes and obeys for
+ * the resources it is given, and recovers them after a crash. A resource is one table of
+ * operations over a resource manager (RM). Caveats first:
+ *   - Operations block and run on worker threads, never on the agent's own thread. Calls for one
+ *     branch never overlap; calls for different branches do.
+ *   - Every operation must be idempotent per branch: it may be repeated after a crash or a lost
+ *     reply.
+ *   - Report, do not interpret: say what the RM said (enum assent_rm_result). What it means for the
+ *     transaction is decided in one place, inside Assent. Anything unclear is UNAVAILABLE or
+ *     UNKNOWN_CODE, never OK.
+ *   - After prepare returned OK the branch must survive kill -9 and be listed by recover.
+ */
+#ifndef ASSENT_PARTICIPANT_H
+#define ASSENT_PARTICIPANT_H
+
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a resource can do; declared, never guessed from missing functions. */
+enum assent_capabilities {
+    /* recover lists every branch whose prepare returned OK, so that Assent makes no second forced
+     * write for a vote under 2PC. */
+    ASSENT_CAP_PREPARED_LIST = 1,
+    /* evidence answers from a marker written inside the branch's own local transaction. */
+    ASSENT_CAP_EVIDENCE = 2,
+    /* commit with one_phase set does work, prepare and commit at once. */
+    ASSENT_CAP_ONE_PHASE = 4,
+    /* batch is called for groups of prepare, commit, rollback and forget. */
+    ASSENT_CAP_BATCH = 8,
+    /* The resource keeps nothing: a crash loses branches, by declaration (for measuring only). */
+    ASSENT_CAP_VOLATILE = 16,
+};
+
+enum assent_operation {
+    ASSENT_OP_WORK,
+    ASSENT_OP_PREPARE,
+    ASSENT_OP_COMMIT,
+    ASSENT_OP_ROLLBACK,
+    ASSENT_OP_ONE_PHASE, /* commit without a prepare */
+    ASSENT_OP_EVIDENCE,
+    ASSENT_OP_FORGET,
+    ASSENT_OP_COUNT
+};
+
+/* One call for one branch. Storage belongs to the agent and is valid during the call only. */
+struct assent_call {
+    enum assent_operation operation;
+    struct assent_branch_id id;
+    const void *work; /* WORK: what the application sent */
+    size_t work_size;
+    uint32_t timeout_ms; /* WORK: wait no longer than this, for example for a lock */
+    /* Filled by the operation: */
+    enum assent_rm_result result;
+    char reason[ASSENT_REASON_MAX + 1]; /* readable, if the result is not OK; may stay empty */
+    void *reply;                        /* WORK: malloc'ed, taken over by the agent; or NULL */
+    size_t reply_size;
+};
+
+struct assent_resource_environment {
+    const char *name;           /* the resource's name at this participant */
+    const char *parameters;     /* what follows "TYPE:", or "" */
+    const char *data_directory; /* a directory of its own, created, for this resource's files */
+};
+
+struct assent_resource_ops {
+    size_t size;      /* sizeof(struct assent_resource_ops) */
+    const char *type; /* "kv" */
+    uint32_t capabilities;
+
+    /* Opens the RM. 0 and *ret_resource, or an ASSENT_E_* with a sentence in error. Any other
+     * operation gets that resource. Called once, before any worker runs. */
+    int (*open)(const struct assent_resource_environment *environment, void **ret_resource,
+                char *error, size_t error_size);
+    void (*close)(void *resource);
+
+    /* Starts the branch's local transaction; before its first work. */
+    void (*begin)(void *resource, struct assent_call *call);
+    /* Runs work inside the branch. OK, FAILED (branch must be rolled back), REFUSED (it has been),
+     * UNAVAILABLE. */
+    void (*work)(void *resource, struct assent_call *call);
+    /* Makes the branch durable and able to go either way. OK, READ_ONLY, REFUSED, FAILED,
+     * NOT_FOUND, UNAVAILABLE. A repeat on a prepared branch answers OK. */
+    void (*prepare)(void *resource, struct assent_call *call);
+    /* Commits a prepared branch; with operation ONE_PHASE one that was not prepared. OK only when
+     * it is durable; REFUSED (one phase): rolled back; NOT_FOUND; RETRY; UNAVAILABLE; HEUR_*. */
+    void (*commit)(void *resource, struct assent_call *call);
+    /* Rolls back a branch, active or prepared. OK, NOT_FOUND, RETRY, UNAVAILABLE, HEUR_*. */
+    void (*rollback)(void *resource, struct assent_call *call);
+    /* Says what became of a branch that the RM no longer lists: WAS_COMMITTED, WAS_ABORTED,
+     * OK (it is still prepared), NOT_FOUND (no evidence), UNAVAILABLE. */
+    void (*evidence)(void *resource, struct assent_call *call);
+    /* Drops what is kept about a finished branch (marker, heuristic). OK or UNAVAILABLE. */
+    void (*forget)(void *resource, struct assent_call *call);
+    /* Does several calls at once, each as above, filling each result (ASSENT_CAP_BATCH). */
+    void (*batch)(void *resource, struct assent_call **calls, size_t count);
+    /* Lists prepared branches: calls found for each. 0, or an error: the list is then not known,
+     * and no branch counts as absent. */
+    int (*recover)(void *resource, void (*found)(const struct assent_branch_id *id, void *context),
+                   void *context);
+    /* 0 if the RM answers. */
+    int (*ping)(void *resource, char *error, size_t error_size);
+    /* Reads committed data for people, outside any transaction: "get KEY", "dump". *ret_json is
+     * malloc'ed JSON text. NULL if there is nothing to read. */
+    int (*query)(void *resource, const char *command, char **ret_json, char *error,
+                 size_t error_size);
+};
+
+struct assent_participant_resource {
+    const char *name; /* 1 to ASSENT_NAME_MAX of [A-Za-z0-9_.-] */
+    const struct assent_resource_ops *ops;
+    const char *parameters; /* may be NULL */
+};
+
+struct assent_participant_options {
+    size_t size;                     /* sizeof(struct assent_participant_options) */
+    const char *name;                /* of this participant; unique at its coordinators */
+    const char *const *coordinators; /* "host:port", ends with NULL */
+    const char *data_directory;      /* the agent's own store; created if missing */
+    const char *listen;              /* address for peers, "host:port"; NULL: 127.0.0.1:0 */
+    const char *cluster;             /* NULL: "default"; others are refused */
+    const struct assent_participant_resource *resources;
+    size_t resource_count;    /* 1 to 16 */
+    uint32_t workers;         /* threads for work; 0: 8. Each resource has one more to finish */
+    uint64_t map_bytes;       /* of the agent's store; 0: 256 MiB */
+    uint32_t heartbeat_ms;    /* 0: 2000 */
+    uint64_t frame_bytes_max; /* 0: 1 MiB */
+};
+
+struct assent_participant;
+
+/* Opens the store and the resources and lists the prepared branches; no thread or connection yet.
+ * 0, or ASSENT_E_* with a sentence in error. Must follow any fork. */
+ASSENT_API ASSENT_CHECKED int
+assent_participant_new(const struct assent_participant_options *options,
+                       struct assent_participant **ret_participant, char *error, size_t error_size);
+/* Serves until stopped: 0 after assent_participant_stop, or ASSENT_E_*. Blocks; one thread. A
+ * failed durable write ends the process. */
+ASSENT_API ASSENT_CHECKED int assent_participant_run(struct assent_participant *participant);
+/* Ends run: work under way is rolled back, prepared branches stay for the next start. From any
+ * thread or signal handler. */
+ASSENT_API void assent_participant_stop(struct assent_participant *participant);
+/* After run has returned. NULL is allowed. */
+ASSENT_API void assent_participant_free(struct assent_participant *participant);
+
+/* The resources that come with Assent, for programs that embed them. */
+ASSENT_API extern const struct assent_resource_ops assent_resource_kv;
+ASSENT_API extern const struct assent_resource_ops assent_resource_null;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

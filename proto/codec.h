@@ -1,0 +1,168 @@
+/*
+ * codec.h: the one place between bytes on the wire and plain structs. No generated protobuf type is
+ * seen outside. Decoding allocates from a bounded arena only and validates everything: enums in
+ * range, strings UTF-8 without NUL and within their limits, ids of the right length.
+ */
+#ifndef ASSENT_CODEC_H
+#define ASSENT_CODEC_H
+
+#include "assent/types.h"
+#include "message.h"
+
+#define ASSENT_WIRE_VERSION  1
+#define ASSENT_RESOURCES_MAX 16
+#define ASSENT_ADDRESS_MAX   255
+
+/* The tags of assent.v1.Envelope's body. */
+enum assent_wire_kind {
+    ASSENT_WIRE_HELLO = 2,
+    ASSENT_WIRE_REFUSAL,
+    ASSENT_WIRE_PING,
+    ASSENT_WIRE_BEGIN,
+    ASSENT_WIRE_BEGIN_REPLY,
+    ASSENT_WIRE_ENLIST,
+    ASSENT_WIRE_ENLIST_REPLY,
+    ASSENT_WIRE_WORK,
+    ASSENT_WIRE_WORK_REPLY,
+    ASSENT_WIRE_END,
+    ASSENT_WIRE_RUN,
+    ASSENT_WIRE_STATUS,
+    ASSENT_WIRE_RESULT,
+    ASSENT_WIRE_INSPECT,
+    ASSENT_WIRE_INSPECTION,
+    ASSENT_WIRE_BRANCH,
+    ASSENT_WIRE_RESOURCE_QUERY,
+    ASSENT_WIRE_END_OF_KINDS
+};
+
+enum assent_role { ASSENT_ROLE_COORDINATOR = 1, ASSENT_ROLE_PARTICIPANT, ASSENT_ROLE_APPLICATION };
+
+struct assent_bytes {
+    const void *data;
+    size_t size;
+};
+
+struct assent_wire_resource {
+    const char *name, *type;
+    uint32_t capabilities;
+};
+
+/* Strings are never NULL after decoding; when encoding NULL stands for "". */
+struct assent_wire_hello {
+    uint32_t version_min, version_max;
+    enum assent_role role;
+    const char *name, *cluster, *address, *software;
+    bool has_log_id;
+    uint8_t log_id[ASSENT_LOG_ID_BYTES];
+    uint32_t coordinator;
+    uint32_t incarnation;
+    struct assent_wire_resource resources[ASSENT_RESOURCES_MAX];
+    size_t resource_count;
+};
+
+struct assent_wire_begin {
+    enum assent_protocol protocol;
+    enum assent_termination termination;
+    uint32_t timeout_ms;
+    const char *key, *traceparent;
+    bool detached;
+};
+
+struct assent_wire_branch_work {
+    const char *participant;
+    struct assent_bytes work;
+};
+
+struct assent_wire {
+    enum assent_wire_kind kind;
+    uint64_t request;
+    union {
+        struct assent_wire_hello hello;
+        struct {
+            int error;
+            const char *text;
+            uint32_t retry_after_ms;
+        } refusal;
+        struct {
+            bool has_ended_below;
+            struct assent_gtrid ended_below;
+        } ping;
+        struct assent_wire_begin begin;
+        struct {
+            struct assent_gtrid gtrid;
+            uint32_t timeout_ms;
+        } begin_reply;
+        struct {
+            struct assent_gtrid gtrid;
+            const char *participant;
+        } enlist;
+        struct {
+            uint32_t branch;
+            uint8_t log_id[ASSENT_LOG_ID_BYTES];
+        } enlist_reply;
+        struct {
+            struct assent_gtrid gtrid;
+            const char *participant;
+            struct assent_bytes work;
+        } work;
+        struct {
+            uint32_t branch;
+            struct assent_bytes reply;
+        } work_reply;
+        struct {
+            struct assent_gtrid gtrid;
+            bool commit, wait;
+        } end;
+        struct {
+            struct assent_wire_begin begin;
+            struct assent_wire_branch_work branches[ASSENT_BRANCHES_MAX];
+            size_t branch_count;
+            bool wait;
+        } run;
+        struct {
+            bool has_gtrid;
+            struct assent_gtrid gtrid;
+            const char *key;
+            bool wait;
+        } status;
+        struct {
+            struct assent_gtrid gtrid;
+            enum assent_outcome outcome;
+            const char *reason, *phase;
+            bool ended;
+        } result;
+        struct {
+            const char *what, *argument, *participant;
+            uint32_t limit;
+        } inspect;
+        struct {
+            struct assent_bytes json;
+        } inspection;
+        struct {
+            struct assent_message message;
+            uint8_t log_id[ASSENT_LOG_ID_BYTES];
+            const char *reason_text, *resource, *traceparent;
+            struct assent_bytes work;
+        } branch;
+        struct {
+            const char *resource, *command;
+        } resource_query;
+    } u;
+};
+
+/* Bounded memory for one decoded message; reused from message to message. */
+struct assent_arena;
+ASSENT_CHECKED int assent_arena_new(size_t bytes_max, struct assent_arena **ret_arena);
+void assent_arena_free(struct assent_arena *arena);
+
+/* Decodes one frame's bytes. Pointers in ret_wire live in the arena (and nowhere in data) until its
+ * next use. 0; ASSENT_E_PROTOCOL with the field named in error; ASSENT_E_TOO_BIG (arena). */
+ASSENT_CHECKED int assent_wire_decode(const void *data, size_t size, struct assent_arena *arena,
+                                      struct assent_wire *ret_wire, char *error, size_t error_size);
+/* Encodes into buffer, growing it (realloc; *capacity kept) as needed; the caller frees it once.
+ * 0, ASSENT_E_NOMEM, ASSENT_E_INVALID (a value that decode would refuse), ASSENT_E_TOO_BIG. */
+ASSENT_CHECKED int assent_wire_encode(const struct assent_wire *wire, uint8_t **buffer,
+                                      size_t *capacity, size_t *ret_size);
+const char *assent_wire_name(int kind);
+
+#endif
