@@ -5,18 +5,19 @@
  * Life: init (or recover, or none at all: answer_unknown) -> step per event -> ENDED. The driver
  * must, after each step, carry out the actions in order, and set its timer to machine->timer_ms.
  *
- * phase               waits for                                    leaves to
- * ACTIVE              branches, commit or rollback                 VOTING, ONE_PHASE_LOGGING,
- * ABORTING, ENDING VOTING              votes                                        COMMIT_LOGGING,
- * PRECOMMIT_LOGGING, ABORTING, ENDING PRECOMMIT_LOGGING   the pre-commit record's sync
- * PRECOMMITTING PRECOMMITTING       acknowledgements of PreCommit                COMMIT_LOGGING
- * COMMIT_LOGGING      the decision's sync                          COMMITTING
- * COMMITTING          every branch's ack, for ever                 ENDING
- * ONE_PHASE_LOGGING   the one-phase record's sync                  ONE_PHASE
- * ONE_PHASE           the branch's ack, which is the outcome       ENDING
- * ABORTING            acks, up to abort_delivery_ms                ENDING
- * ENDING              the outcome record (lazy)                    ENDED
- * ENDED               nothing
+ * phase              waits for                           leaves to
+ * ACTIVE             branches, commit or rollback        VOTING, ONE_PHASE_LOGGING, ABORTING, ENDING
+ * VOTING             votes                               COMMIT_LOGGING, PRECOMMIT_LOGGING, ABORTING,
+ *                                                        ENDING
+ * PRECOMMIT_LOGGING  the pre-commit record's sync        PRECOMMITTING
+ * PRECOMMITTING      acknowledgements of PreCommit       COMMIT_LOGGING
+ * COMMIT_LOGGING     the decision's sync                 COMMITTING
+ * COMMITTING         every branch's ack, for ever        ENDING
+ * ONE_PHASE_LOGGING  the one-phase record's sync         ONE_PHASE
+ * ONE_PHASE          the branch's ack: the outcome       ENDING
+ * ABORTING           acks, up to abort_delivery_ms       ENDING
+ * ENDING             the outcome record (lazy)           ENDED
+ * ENDED              nothing
  */
 #ifndef ASSENT_COMMIT_COORDINATOR_H
 #define ASSENT_COMMIT_COORDINATOR_H

@@ -2,21 +2,26 @@
  * participant.h: the participant's machine for one branch. PURE, like coordinator.h: its driver
  * carries out the actions in order after each step and sets its timer to machine->timer_ms.
  *
- * phase              waits for                               leaves to
- * NONE               first message                           WORKING, PREPARING, ONE_PHASE,
- * COMMITTING, ABORTED, PROVING WORKING            work, prepare, abort; may abort alone PREPARING,
- * ONE_PHASE, ABORTING PREPARING          the RM's prepare                        PREPARE_LOGGING,
- * PREPARED, READ_ONLY, ABORTING, ABORTED PREPARE_LOGGING    the sync of the prepared record
- * PREPARED, ABORTING PREPARED           the decision: in doubt                  PRECOMMIT_LOGGING,
- * DECISION_LOGGING, COMMITTING, ABORTING PRECOMMIT_LOGGING  the sync of the pre-committed record
- * PRECOMMITTED, COMMITTING PRECOMMITTED       DoCommit: in doubt                      COMMITTING,
- * DECISION_LOGGING, ABORTING DECISION_LOGGING   the sync of a decision taken alone      COMMITTING,
- * ABORTING ONE_PHASE          the RM's one-phase commit               COMMITTED, ABORTED, PROVING
- * COMMITTING         the RM's commit                         COMMITTED, PROVING, RESULT_LOGGING
- * ABORTING           the RM's rollback                       ABORTED, PROVING, RESULT_LOGGING
- * PROVING            the RM's evidence                       COMMITTED, ABORTED, COMMITTING,
- * RESULT_LOGGING RESULT_LOGGING     the sync of a heuristic result          HEURISTIC COMMITTED,
- * ABORTED, READ_ONLY, HEURISTIC                   final: tombstones that answer again
+ * phase              waits for                           leaves to
+ * NONE               the first message                   WORKING, PREPARING, ONE_PHASE, COMMITTING,
+ *                                                        PROVING, ABORTED
+ * WORKING            work, prepare, abort; may abort     PREPARING, ONE_PHASE, ABORTING
+ *                    alone
+ * PREPARING          the RM's prepare                    PREPARE_LOGGING, PREPARED, READ_ONLY,
+ *                                                        ABORTING, ABORTED
+ * PREPARE_LOGGING    the prepared record's sync          PREPARED, ABORTING
+ * PREPARED           the decision: in doubt              PRECOMMIT_LOGGING, DECISION_LOGGING,
+ *                                                        COMMITTING, ABORTING
+ * PRECOMMIT_LOGGING  the pre-committed record's sync     PRECOMMITTED, COMMITTING
+ * PRECOMMITTED       DoCommit: in doubt                  COMMITTING, DECISION_LOGGING, ABORTING
+ * DECISION_LOGGING   the sync of a decision taken alone  COMMITTING, ABORTING
+ * ONE_PHASE          the RM's one-phase commit           COMMITTED, ABORTED, PROVING
+ * COMMITTING         the RM's commit                     COMMITTED, PROVING, RESULT_LOGGING
+ * ABORTING           the RM's rollback                   ABORTED, PROVING, RESULT_LOGGING
+ * PROVING            the RM's evidence                   COMMITTED, ABORTED, COMMITTING,
+ *                                                        RESULT_LOGGING
+ * RESULT_LOGGING     the sync of a heuristic result      HEURISTIC
+ * COMMITTED, ABORTED, READ_ONLY, HEURISTIC               final: tombstones that answer again
  */
 #ifndef ASSENT_COMMIT_PARTICIPANT_H
 #define ASSENT_COMMIT_PARTICIPANT_H
