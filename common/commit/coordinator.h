@@ -42,10 +42,8 @@ enum assent_coord_phase {
 #define X(name, number, text) ASSENT_COORD_##name = (number),
     ASSENT_COORD_PHASES(X)
 #undef X
-        ASSENT_COORD_PHASE_COUNT
 };
-
-#define ASSENT_NO_TIMER UINT64_MAX
+#define ASSENT_COORD_PHASE_COUNT (ASSENT_COORD_ENDED + 1)
 
 /* Timings and identity; the same for every transaction of one coordinator. */
 struct assent_coord_config {
@@ -64,6 +62,7 @@ struct assent_coord_branch {
     enum assent_branch_result result : 8; /* NONE until it has acknowledged */
     bool precommitted : 1;                /* has acknowledged PreCommit */
     bool has_work : 1;                    /* one-shot: its work rides on the first message */
+    bool one_phase : 1;                   /* its resource can commit without a prepare */
 };
 
 struct assent_coord {
@@ -78,6 +77,7 @@ struct assent_coord {
     uint32_t attempt;       /* of the running phase */
     uint64_t deadline_ms;   /* of the transaction until it is decided */
     uint64_t phase_end_ms;  /* VOTING, PRECOMMITTING, ABORTING: given up then */
+    uint64_t retry_ms;      /* COMMITTING, ONE_PHASE, ABORTING: repeated then */
     uint64_t timer_ms;      /* give a TIMER event then; ASSENT_NO_TIMER: none */
     uint64_t rng;
     uint32_t branch_count;
@@ -99,7 +99,7 @@ struct assent_coord_event {
     enum assent_coord_event_kind kind;
     uint64_t now_ms;
     uint32_t participant, epoch; /* ENLIST, PEER_UP */
-    bool has_work;               /* ENLIST */
+    bool has_work, one_phase;    /* ENLIST */
     enum assent_reason reason;   /* ROLLBACK */
     uint32_t branch;             /* WORK_FAILED */
     struct assent_message message;
@@ -148,6 +148,11 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
 void assent_coord_step(struct assent_coord *machine, const struct assent_coord_config *config,
                        const struct assent_coord_event *event,
                        struct assent_coord_actions *actions);
+
+/* The WORK message for a branch of an ACTIVE machine; the work's bytes travel beside it. */
+void assent_coord_work_message(const struct assent_coord *machine,
+                               const struct assent_coord_config *config, uint32_t branch,
+                               uint64_t now_ms, struct assent_message *ret_message);
 
 /* The machine as a record of the given kind (driver's fields zero). */
 void assent_coord_to_record(const struct assent_coord *machine, enum assent_coord_record_kind kind,

@@ -7,6 +7,9 @@
 
 #include "assent/types.h"
 
+/* A time that never comes. */
+#define ASSENT_NO_TIMER UINT64_MAX
+
 /* Numbers are those of assent.v1.BranchKind. */
 #define ASSENT_MESSAGES(X)                                                                         \
     X(NONE, 0, "none")                                                                             \

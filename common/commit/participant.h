@@ -12,16 +12,17 @@
  * PREPARE_LOGGING    the prepared record's sync          PREPARED, ABORTING
  * PREPARED           the decision: in doubt              PRECOMMIT_LOGGING, DECISION_LOGGING,
  *                                                        COMMITTING, ABORTING
- * PRECOMMIT_LOGGING  the pre-committed record's sync     PRECOMMITTED, COMMITTING
- * PRECOMMITTED       DoCommit: in doubt                  COMMITTING, DECISION_LOGGING, ABORTING
- * DECISION_LOGGING   the sync of a decision taken alone  COMMITTING, ABORTING
+ * PRECOMMIT_LOGGING  the pre-committed record's sync     PRECOMMITTED, DECISION_LOGGING
+ * PRECOMMITTED       DoCommit: in doubt                  DECISION_LOGGING
+ * DECISION_LOGGING   the sync of a 3pc decision          COMMITTING, ABORTING
  * ONE_PHASE          the RM's one-phase commit           COMMITTED, ABORTED, PROVING
  * COMMITTING         the RM's commit                     COMMITTED, PROVING, RESULT_LOGGING
  * ABORTING           the RM's rollback                   ABORTED, PROVING, RESULT_LOGGING
  * PROVING            the RM's evidence                   COMMITTED, ABORTED, COMMITTING,
  *                                                        RESULT_LOGGING
  * RESULT_LOGGING     the sync of a heuristic result      HEURISTIC
- * COMMITTED, ABORTED, READ_ONLY, HEURISTIC               final: tombstones that answer again
+ * COMMITTED, ABORTED, READ_ONLY, HEURISTIC               final: tombstones that answer again; told
+ *                                                        the opposite: RESULT_LOGGING
  */
 #ifndef ASSENT_COMMIT_PARTICIPANT_H
 #define ASSENT_COMMIT_PARTICIPANT_H
@@ -53,8 +54,8 @@ enum assent_part_phase {
 #define X(name, number, text) ASSENT_PART_##name = (number),
     ASSENT_PART_PHASES(X)
 #undef X
-        ASSENT_PART_PHASE_COUNT
 };
+#define ASSENT_PART_PHASE_COUNT (ASSENT_PART_HEURISTIC + 1)
 
 struct assent_part_config {
     uint32_t epoch;                      /* this participant's incarnation */
@@ -74,7 +75,9 @@ struct assent_part {
     enum assent_protocol protocol : 8;
     enum assent_termination termination : 8;
     enum assent_part_phase phase : 8;
-    enum assent_decision decision : 8; /* known or taken here */
+    enum assent_decision
+        decision : 8;              /* carried out here: told by the coordinator or taken alone */
+    enum assent_decision told : 8; /* by the coordinator */
     enum assent_branch_result result : 8;
     enum assent_reason reason : 8;
     enum assent_operation calling : 8; /* the RM call under way, if rm_busy */
@@ -134,6 +137,9 @@ struct assent_part_actions {
 /* A machine in NONE for the branch that a first message names. */
 void assent_part_init(struct assent_part *machine, const struct assent_gtrid *gtrid,
                       uint32_t branch, uint64_t seed);
+/* A machine for a branch whose transaction is known to have ended: it refuses whatever comes. */
+void assent_part_init_closed(struct assent_part *machine, const struct assent_gtrid *gtrid,
+                             uint32_t branch);
 
 /* After a restart: from this participant's own record ... */
 void assent_part_recover(struct assent_part *machine, const struct assent_part_config *config,
