@@ -1,0 +1,137 @@
+/*
+ * kv.h: what the files of the embedded kv resource share; private to them.
+ *
+ *   kv.c         the table of operations, open and close, the questions outside a transaction
+ *   kv_work.c    parses and runs commands inside a branch
+ *   kv_locks.c   logical locks with bounded waits
+ *   kv_branch.c  the branches in memory and their form on disk
+ *   kv_batch.c   prepare, commit, rollback, forget: many branches, one durable write
+ *   kv_store.c   LMDB (kv_store.h)
+ *
+ * A branch in work lives in memory alone. Prepare writes its intents: the writes and the locks.
+ * Commit applies them, deletes the intents and leaves a marker, all in one LMDB transaction.
+ * Isolation is strict two-phase locking: a lock is held until the branch's end is durable.
+ *
+ * Threads: calls for one branch never overlap, so a branch and its holds belong to the thread that
+ * calls for it, apart from what kv_locks.c guards by its own mutex.
+ */
+#ifndef ASSENT_KV_H
+#define ASSENT_KV_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+/* A table that cannot grow must fail one call, not end the process. */
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "assent/participant.h"
+#include "gtrid.h"
+#include "kv_store.h"
+
+#define KV_KEY_MAX          255
+#define KV_VALUE_MAX        (64u << 10)
+#define KV_BRANCHES_MAX     100000u
+#define KV_BRANCH_BYTES_MAX (1u << 20)   /* keys and values that one branch holds */
+#define KV_COMMANDS_MAX     10000u       /* of one piece of work */
+#define KV_REPLY_BYTES_MAX  (512u << 10) /* keys and values in one reply */
+#define KV_DUMP_ENTRIES_MAX 10000u
+#define KV_FORGETS_MAX      1024u
+
+enum kv_mode { KV_SHARED, KV_EXCLUSIVE };
+enum kv_write { KV_WRITE_NONE, KV_WRITE_PUT, KV_WRITE_DELETE };
+
+struct kv_lock;
+
+/* One key that a branch has locked, and what the branch wants to write there. */
+struct kv_hold {
+    struct kv_branch *branch;
+    struct kv_lock *lock;
+    enum kv_mode mode;
+    enum kv_write write;
+    char *value; /* PUT */
+    size_t value_size;
+    LIST_ENTRY(kv_hold) of_lock; /* guarded by the locks' mutex */
+    UT_hash_handle hh;           /* of the branch, by key */
+};
+
+struct kv_branch {
+    struct assent_branch_id id;
+    uint8_t name[ASSENT_BRANCH_ID_BYTES]; /* the id, encoded: its key everywhere */
+    bool prepared;
+    bool failed; /* work failed: it can only roll back */
+    char reason[ASSENT_REASON_MAX + 1];
+    struct kv_hold *holds;
+    size_t bytes; /* of keys and values, at most KV_BRANCH_BYTES_MAX */
+    UT_hash_handle hh;
+};
+
+struct kv_locks {
+    pthread_mutex_t mutex;
+    struct kv_lock *table; /* by key */
+};
+
+struct kv {
+    struct kv_store *store;
+    struct kv_locks locks;
+    uint64_t lock_wait_ms;
+    pthread_mutex_t mutex; /* guards the next four */
+    struct kv_branch *branches;
+    size_t prepared_count;
+    bool failed; /* a durable write failed: what is on disk is not known until a reopen */
+    char reason[ASSENT_REASON_MAX + 1];
+    pthread_mutex_t batch_mutex; /* one batch at a time; guards the forgets */
+    uint8_t forgets[KV_FORGETS_MAX][ASSENT_BRANCH_ID_BYTES];
+    size_t forget_count;
+};
+
+/* Fills result; no reason. */
+void kv_result(struct assent_call *call, enum assent_rm_result result);
+/* Fills result and reason. Control bytes in the text become '?'. */
+void kv_answer(struct assent_call *call, enum assent_rm_result result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Answers UNAVAILABLE and returns true if the resource has failed. */
+bool kv_answer_failed(struct kv *kv, struct assent_call *call);
+/* How many bytes of a text to show in a reason: at most max, never half a character. */
+int kv_shown(const char *text, size_t size, size_t max);
+
+/* kv_locks.c */
+ASSENT_CHECKED int kv_locks_init(struct kv_locks *locks);
+void kv_locks_fini(struct kv_locks *locks);
+/* Locks the key for the branch, or raises its shared lock to exclusive, waiting in order of arrival
+ * for at most wait_ms. 0 and the hold, which the branch keeps until kv_unlock_all;
+ * ASSENT_E_TIMEOUT and the id of a branch in the way; ASSENT_E_NOMEM. */
+ASSENT_CHECKED int kv_lock(struct kv_locks *locks, struct kv_branch *branch, const char *key,
+                           size_t key_size, enum kv_mode mode, uint64_t wait_ms,
+                           struct kv_hold **ret_hold, struct assent_branch_id *ret_holder);
+/* Frees all holds of the branch and lets those who wait for them go on. */
+void kv_unlock_all(struct kv_locks *locks, struct kv_branch *branch);
+const char *kv_hold_key(const struct kv_hold *hold, size_t *ret_size);
+
+/* kv_branch.c */
+struct kv_branch *kv_branch_find(struct kv *kv, const struct assent_branch_id *id);
+/* 0, ASSENT_E_LIMIT, ASSENT_E_NOMEM. */
+ASSENT_CHECKED int kv_branch_add(struct kv *kv, const struct assent_branch_id *id,
+                                 struct kv_branch **ret_branch);
+/* Counts it as prepared; a repeat changes nothing. */
+void kv_branch_set_prepared(struct kv *kv, struct kv_branch *branch);
+/* Takes it out, frees its locks, frees it. */
+void kv_branch_drop(struct kv *kv, struct kv_branch *branch);
+bool kv_branch_wrote(const struct kv_branch *branch);
+/* The intents record's body, malloc'ed. */
+ASSENT_CHECKED int kv_branch_encode(const struct kv_branch *branch, void **ret_body,
+                                    size_t *ret_size);
+/* Re-takes the locks and writes of an intents record, for a branch just added. 0,
+ * ASSENT_E_CORRUPT, ASSENT_E_NOMEM. */
+ASSENT_CHECKED int kv_branch_decode(struct kv *kv, struct kv_branch *branch, const void *body,
+                                    size_t size);
+
+/* kv_work.c */
+void kv_work(struct kv *kv, struct kv_branch *branch, struct assent_call *call);
+
+/* kv_batch.c */
+void kv_batch(struct kv *kv, struct assent_call **calls, size_t count);
+/* Writes the forgets that still wait for a batch to ride with. */
+void kv_batch_flush(struct kv *kv);
+
+#endif

@@ -1,0 +1,217 @@
+/* resource_driver.c: see resource_driver.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "resource_driver.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gtrid.h"
+
+int driver_open(struct driver *driver)
+{
+    const struct assent_resource_environment environment = {
+        .name = "test",
+        .parameters = driver->parameters,
+        .data_directory = driver->directory,
+    };
+
+    driver->error[0] = '\0';
+    return driver->ops->open(&environment, &driver->resource, driver->error, sizeof(driver->error));
+}
+
+void driver_close(struct driver *driver)
+{
+    if (driver->resource != NULL)
+        driver->ops->close(driver->resource);
+    driver->resource = NULL;
+}
+
+void driver_reopen(struct driver *driver)
+{
+    driver_close(driver);
+    if (driver_open(driver) != 0)
+        fail_msg("reopen: %s", driver->error);
+}
+
+void driver_init(struct driver *driver, const struct assent_resource_ops *ops,
+                 const char *parameters)
+{
+    *driver = (struct driver){.ops = ops, .parameters = parameters};
+    snprintf(driver->directory, sizeof(driver->directory), "/tmp/assent-resource-XXXXXX");
+    assert_non_null(mkdtemp(driver->directory));
+    if (driver_open(driver) != 0)
+        fail_msg("open: %s", driver->error);
+}
+
+void driver_fini(struct driver *driver)
+{
+    DIR *directory = opendir(driver->directory);
+    struct dirent *entry;
+
+    driver_close(driver);
+    while (directory != NULL && (entry = readdir(directory)) != NULL)
+        (void)unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory != NULL)
+        closedir(directory);
+    rmdir(driver->directory);
+}
+
+struct assent_branch_id driver_branch(unsigned n)
+{
+    struct assent_branch_id id = {.gtrid = assent_gtrid_make(1700000000000, 1, 1, n), .branch = 1};
+
+    memset(id.log_id, 0xa5, sizeof(id.log_id));
+    return id;
+}
+
+struct assent_call driver_call(struct driver *driver, enum assent_operation operation, unsigned n)
+{
+    struct assent_call call = {
+        .operation = operation,
+        .id = driver_branch(n),
+        .result = ASSENT_RM_UNKNOWN_CODE,
+    };
+
+    switch (operation) {
+    case ASSENT_OP_WORK:
+        driver->ops->work(driver->resource, &call);
+        break;
+    case ASSENT_OP_PREPARE:
+        driver->ops->prepare(driver->resource, &call);
+        break;
+    case ASSENT_OP_COMMIT:
+    case ASSENT_OP_ONE_PHASE:
+        driver->ops->commit(driver->resource, &call);
+        break;
+    case ASSENT_OP_ROLLBACK:
+        driver->ops->rollback(driver->resource, &call);
+        break;
+    case ASSENT_OP_EVIDENCE:
+        driver->ops->evidence(driver->resource, &call);
+        break;
+    case ASSENT_OP_FORGET:
+        driver->ops->forget(driver->resource, &call);
+        break;
+    case ASSENT_OP_COUNT:
+        fail_msg("not an operation");
+    }
+    return call;
+}
+
+struct assent_call driver_work(struct driver *driver, unsigned n, const char *text,
+                               uint32_t timeout_ms)
+{
+    struct assent_call call = {
+        .operation = ASSENT_OP_WORK,
+        .id = driver_branch(n),
+        .work = text,
+        .work_size = strlen(text),
+        .timeout_ms = timeout_ms,
+        .result = ASSENT_RM_UNKNOWN_CODE,
+    };
+
+    driver->ops->work(driver->resource, &call);
+    return call;
+}
+
+enum assent_rm_result driver_begin(struct driver *driver, unsigned n)
+{
+    struct assent_call call = {
+        .operation = ASSENT_OP_WORK, .id = driver_branch(n), .result = ASSENT_RM_UNKNOWN_CODE};
+
+    driver->ops->begin(driver->resource, &call);
+    return call.result;
+}
+
+static void check(const struct assent_call *call, const char *what, unsigned n,
+                  enum assent_rm_result result, const char *reason)
+{
+    if (call->result != result)
+        fail_msg("%s of branch %u: %s (%s), not %s", what, n, assent_rm_result_name(call->result),
+                 call->reason, assent_rm_result_name(result));
+    if (reason != NULL && strcmp(call->reason, reason) != 0)
+        fail_msg("%s of branch %u: reason \"%s\", not \"%s\"", what, n, call->reason, reason);
+}
+
+void expect_reason(struct driver *driver, enum assent_operation operation, unsigned n,
+                   enum assent_rm_result result, const char *reason)
+{
+    static const char *const names[ASSENT_OP_COUNT] = {
+        "work", "prepare", "commit", "rollback", "one-phase", "evidence", "forget",
+    };
+    struct assent_call call = driver_call(driver, operation, n);
+
+    check(&call, names[operation], n, result, reason);
+}
+
+void expect(struct driver *driver, enum assent_operation operation, unsigned n,
+            enum assent_rm_result result)
+{
+    expect_reason(driver, operation, n, result, NULL);
+}
+
+void expect_reply(struct driver *driver, unsigned n, const char *text, const char *reply)
+{
+    struct assent_call call;
+
+    assert_int_equal(driver_begin(driver, n), ASSENT_RM_OK);
+    call = driver_work(driver, n, text, 5000);
+    check(&call, text, n, ASSENT_RM_OK, "");
+    if (reply != NULL) {
+        assert_non_null(call.reply);
+        assert_int_equal(call.reply_size, strlen(call.reply));
+        assert_string_equal(call.reply, reply);
+    }
+    free(call.reply);
+}
+
+void expect_work(struct driver *driver, unsigned n, const char *text)
+{
+    expect_reply(driver, n, text, NULL);
+}
+
+void expect_work_fails(struct driver *driver, unsigned n, const char *text, const char *reason)
+{
+    struct assent_call call;
+
+    assert_int_equal(driver_begin(driver, n), ASSENT_RM_OK);
+    call = driver_work(driver, n, text, 20);
+    check(&call, text, n, ASSENT_RM_FAILED, reason);
+    assert_null(call.reply);
+}
+
+struct recovered {
+    unsigned count;
+    uint64_t mask;
+};
+
+static void found(const struct assent_branch_id *id, void *context)
+{
+    struct recovered *recovered = context;
+    uint64_t n = assent_gtrid_sequence(&id->gtrid);
+    struct assent_branch_id same = driver_branch((unsigned)n);
+
+    assert_memory_equal(id, &same, sizeof(same));
+    recovered->count++;
+    if (n < 64)
+        recovered->mask |= 1ull << n;
+}
+
+unsigned driver_recover(struct driver *driver, uint64_t *ret_mask)
+{
+    struct recovered recovered = {0};
+
+    assert_int_equal(driver->ops->recover(driver->resource, found, &recovered), 0);
+    if (ret_mask != NULL)
+        *ret_mask = recovered.mask;
+    return recovered.count;
+}
