@@ -275,6 +275,17 @@ static void a_branch_holds_a_bounded_amount(void **state)
     }
 }
 
+static void open_branches_are_bounded(void **state)
+{
+    struct driver *d = *state;
+
+    for (unsigned n = 0; n < 100000; n++)
+        assert_int_equal(driver_begin(d, n), ASSENT_RM_OK);
+    assert_int_equal(driver_begin(d, 100000), ASSENT_RM_FAILED);
+    expect(d, ASSENT_OP_ROLLBACK, 5, ASSENT_RM_OK);
+    assert_int_equal(driver_begin(d, 100000), ASSENT_RM_OK);
+}
+
 static void a_reply_is_bounded(void **state)
 {
     struct driver *d = *state;
@@ -351,6 +362,7 @@ int main(void)
         TEST(keys_and_values_end_at_their_bounds),
         TEST(a_long_key_is_cut_in_a_reason_between_characters),
         TEST(a_branch_holds_a_bounded_amount),
+        TEST(open_branches_are_bounded),
         TEST(a_reply_is_bounded),
         TEST(commands_of_one_work_are_bounded),
         TEST(a_dump_is_bounded_and_says_so),
