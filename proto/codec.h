@@ -12,27 +12,36 @@
 #define ASSENT_WIRE_VERSION  1
 #define ASSENT_RESOURCES_MAX 16
 #define ASSENT_ADDRESS_MAX   255
+#define ASSENT_COMMAND_MAX   4096 /* inspect's argument, resource_query's command */
+#define ASSENT_PHASE_MAX     31
+/* Besides the frame's own size, what the arena needs at most for any valid message. */
+#define ASSENT_ARENA_EXTRA (64u << 10)
 
 /* The tags of assent.v1.Envelope's body. */
+#define ASSENT_WIRES(X)                                                                            \
+    X(HELLO, 2, "hello")                                                                           \
+    X(REFUSAL, 3, "refusal")                                                                       \
+    X(PING, 4, "ping")                                                                             \
+    X(BEGIN, 5, "begin")                                                                           \
+    X(BEGIN_REPLY, 6, "begin_reply")                                                               \
+    X(ENLIST, 7, "enlist")                                                                         \
+    X(ENLIST_REPLY, 8, "enlist_reply")                                                             \
+    X(WORK, 9, "work")                                                                             \
+    X(WORK_REPLY, 10, "work_reply")                                                                \
+    X(END, 11, "end")                                                                              \
+    X(RUN, 12, "run")                                                                              \
+    X(STATUS, 13, "status")                                                                        \
+    X(RESULT, 14, "result")                                                                        \
+    X(INSPECT, 15, "inspect")                                                                      \
+    X(INSPECTION, 16, "inspection")                                                                \
+    X(BRANCH, 17, "branch")                                                                        \
+    X(RESOURCE_QUERY, 18, "resource_query")
+
 enum assent_wire_kind {
-    ASSENT_WIRE_HELLO = 2,
-    ASSENT_WIRE_REFUSAL,
-    ASSENT_WIRE_PING,
-    ASSENT_WIRE_BEGIN,
-    ASSENT_WIRE_BEGIN_REPLY,
-    ASSENT_WIRE_ENLIST,
-    ASSENT_WIRE_ENLIST_REPLY,
-    ASSENT_WIRE_WORK,
-    ASSENT_WIRE_WORK_REPLY,
-    ASSENT_WIRE_END,
-    ASSENT_WIRE_RUN,
-    ASSENT_WIRE_STATUS,
-    ASSENT_WIRE_RESULT,
-    ASSENT_WIRE_INSPECT,
-    ASSENT_WIRE_INSPECTION,
-    ASSENT_WIRE_BRANCH,
-    ASSENT_WIRE_RESOURCE_QUERY,
-    ASSENT_WIRE_END_OF_KINDS
+#define X(name, number, text) ASSENT_WIRE_##name = (number),
+    ASSENT_WIRES(X)
+#undef X
+        ASSENT_WIRE_END_OF_KINDS
 };
 
 enum assent_role { ASSENT_ROLE_COORDINATOR = 1, ASSENT_ROLE_PARTICIPANT, ASSENT_ROLE_APPLICATION };
@@ -150,16 +159,21 @@ struct assent_wire {
     } u;
 };
 
-/* Bounded memory for one decoded message; reused from message to message. */
+/* Bounded memory for one decoded message; reused from message to message. bytes_max: the largest
+ * frame and ASSENT_ARENA_EXTRA. 0, ASSENT_E_INVALID (0 bytes), ASSENT_E_NOMEM. */
 struct assent_arena;
 ASSENT_CHECKED int assent_arena_new(size_t bytes_max, struct assent_arena **ret_arena);
 void assent_arena_free(struct assent_arena *arena);
 
 /* Decodes one frame's bytes. Pointers in ret_wire live in the arena (and nowhere in data) until its
- * next use. 0; ASSENT_E_PROTOCOL with the field named in error; ASSENT_E_TOO_BIG (arena). */
+ * next use. 0; ASSENT_E_PROTOCOL with the field named in error; ASSENT_E_TOO_BIG (arena). After an
+ * error ret_wire holds nothing of use (it is filled in place, because it is large). An absent
+ * branch.log_id is all zeros. */
 ASSENT_CHECKED int assent_wire_decode(const void *data, size_t size, struct assent_arena *arena,
                                       struct assent_wire *ret_wire, char *error, size_t error_size);
 /* Encodes into buffer, growing it (realloc; *capacity kept) as needed; the caller frees it once.
+ * A reason or refusal text is made to fit: cut at ASSENT_REASON_MAX, '?' for what is not UTF-8,
+ * because a vote must not fail to leave over the wording of a database.
  * 0, ASSENT_E_NOMEM, ASSENT_E_INVALID (a value that decode would refuse), ASSENT_E_TOO_BIG. */
 ASSENT_CHECKED int assent_wire_encode(const struct assent_wire *wire, uint8_t **buffer,
                                       size_t *capacity, size_t *ret_size);

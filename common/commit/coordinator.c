@@ -217,9 +217,18 @@ static enum assent_outcome outcome_of(const struct assent_coord *m)
     return commit ? ASSENT_OUTCOME_COMMITTED : ASSENT_OUTCOME_ABORTED;
 }
 
+/* From here on the outcome may be seen by anyone. */
+static void tell(struct step *s, enum assent_outcome outcome)
+{
+    s->m->outcome = outcome;
+    s->m->told = true;
+    act(s, ASSENT_COORD_ACT_REPLY);
+}
+
 static void end(struct step *s)
 {
-    s->m->outcome = outcome_of(s->m);
+    if (s->m->told)
+        s->m->outcome = outcome_of(s->m);
     set_phase(s, ASSENT_COORD_ENDING);
     log_record(s, ASSENT_COORD_RECORD_OUTCOME, false);
 }
@@ -241,8 +250,7 @@ static void enter_aborting(struct step *s)
 {
     decide(s->m, ASSENT_DECISION_ABORT);
     /* Presumed abort: nothing need be durable before anyone is told. */
-    s->m->outcome = ASSENT_OUTCOME_ABORTED;
-    act(s, ASSENT_COORD_ACT_REPLY);
+    tell(s, ASSENT_OUTCOME_ABORTED);
     set_phase(s, ASSENT_COORD_ABORTING);
     s->m->phase_end_ms = s->now_ms + s->config->abort_delivery_ms;
     send_phase(s, 0);
@@ -271,12 +279,12 @@ static void log_commit(struct step *s)
     log_record(s, ASSENT_COORD_RECORD_COMMIT, true);
 }
 
-/* Nothing was written anywhere: the outcome needs no forced record. */
-static void commit_without_record(struct step *s)
+/* Nothing was written anywhere, so no write is forced (edge case 14); but what is told committed
+ * must not be presumed aborted after a crash, so the reply waits until the record has ridden along
+ * with some batch (5). */
+static void commit_read_only(struct step *s)
 {
     decide(s->m, ASSENT_DECISION_COMMIT);
-    s->m->outcome = ASSENT_OUTCOME_COMMITTED;
-    act(s, ASSENT_COORD_ACT_REPLY);
     end(s);
 }
 
@@ -287,7 +295,7 @@ static void all_votes_in(struct step *s)
     for (uint32_t i = 0; i < s->m->branch_count; i++)
         wrote |= voted_yes(&s->m->branches[i]);
     if (!wrote) {
-        commit_without_record(s);
+        commit_read_only(s);
     } else if (s->m->protocol == ASSENT_3PC) {
         set_phase(s, ASSENT_COORD_PRECOMMIT_LOGGING);
         log_record(s, ASSENT_COORD_RECORD_PRECOMMIT, true);
@@ -305,7 +313,7 @@ static void on_commit(struct step *s)
     if (s->now_ms >= m->deadline_ms) {
         abort_because(s, ASSENT_REASON_DEADLINE, 0);
     } else if (m->branch_count == 0) {
-        commit_without_record(s);
+        commit_read_only(s);
     } else if (m->branch_count == 1 && m->protocol == ASSENT_2PC && m->branches[0].one_phase) {
         /* The record comes first: it is how a restart knows whom to ask for the outcome. */
         set_phase(s, ASSENT_COORD_ONE_PHASE_LOGGING);
@@ -451,8 +459,7 @@ static void on_one_phase_ack(struct step *s, const struct assent_message *messag
     }
     if (!committed && !aborted)
         act(s, ASSENT_COORD_ACT_ALARM)->branch = message->branch;
-    m->outcome = outcome_of(m);
-    act(s, ASSENT_COORD_ACT_REPLY);
+    tell(s, outcome_of(m));
     end(s);
 }
 
@@ -537,11 +544,12 @@ static void on_durable(struct step *s, const struct assent_coord_event *event)
             return;
         }
         decide(m, ASSENT_DECISION_COMMIT);
-        m->outcome = ASSENT_OUTCOME_COMMITTED;
-        act(s, ASSENT_COORD_ACT_REPLY);
+        tell(s, ASSENT_OUTCOME_COMMITTED);
         enter_committing(s);
         return;
     case ASSENT_COORD_RECORD_OUTCOME:
+        if (!m->told)
+            tell(s, outcome_of(m));
         set_phase(s, ASSENT_COORD_ENDED);
         act(s, ASSENT_COORD_ACT_ENDED);
         return;
@@ -667,6 +675,7 @@ static void load_record(struct assent_coord *m, const struct assent_coord_record
 {
     m->decision = record->decision;
     m->outcome = record->outcome;
+    m->told = record->outcome != ASSENT_OUTCOME_UNKNOWN;
     m->reason = record->reason;
     m->reason_branch = record->reason_branch;
     for (uint32_t i = 0; i < record->branch_count; i++) {
@@ -707,6 +716,7 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
     case ASSENT_COORD_RECORD_COMMIT:
         machine->phase = ASSENT_COORD_COMMITTING;
         machine->outcome = ASSENT_OUTCOME_COMMITTED;
+        machine->told = true;
         send_phase(&s, 0);
         schedule_retry(&s);
         break;
@@ -733,7 +743,7 @@ void assent_coord_to_record(const struct assent_coord *machine, enum assent_coor
     memset(r, 0, sizeof(*r));
     r->kind = kind;
     r->decision = machine->decision;
-    r->outcome = machine->outcome;
+    r->outcome = kind == ASSENT_COORD_RECORD_OUTCOME ? outcome_of(machine) : ASSENT_OUTCOME_UNKNOWN;
     if (kind == ASSENT_COORD_RECORD_COMMIT)
         r->decision = ASSENT_DECISION_COMMIT;
     r->gtrid = machine->gtrid;

@@ -16,7 +16,8 @@
  * ONE_PHASE_LOGGING  the one-phase record's sync         ONE_PHASE
  * ONE_PHASE          the branch's ack: the outcome       ENDING
  * ABORTING           acks, up to abort_delivery_ms       ENDING
- * ENDING             the outcome record (lazy)           ENDED
+ * ENDING             the outcome record (lazy); if all   ENDED
+ *                    were read-only the reply waits too
  * ENDED              nothing
  */
 #ifndef ASSENT_COMMIT_COORDINATOR_H
@@ -73,6 +74,7 @@ struct assent_coord {
     enum assent_decision decision : 8;
     enum assent_outcome outcome : 8; /* UNKNOWN until it may be told to anyone */
     enum assent_reason reason : 8;
+    bool told : 1;          /* REPLY was given */
     uint32_t reason_branch; /* 0: none */
     uint32_t attempt;       /* of the running phase */
     uint64_t deadline_ms;   /* of the transaction until it is decided */

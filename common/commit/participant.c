@@ -249,14 +249,23 @@ static void enter_precommitted(struct step *s)
 
 /* ---- messages ---- */
 
+/* Asked of a life before this one, about a branch without a record: its work is lost, and nothing
+ * new may start under it (11, 45). It is refused for good without a tombstone, since every repeat
+ * is as stale; and it decides nothing, since that life may have committed the branch in one phase. */
+static bool is_stale(struct step *s, const struct assent_message *message)
+{
+    if (s->m->phase != ASSENT_PART_NONE || message->epoch == s->config->epoch)
+        return false;
+    s->m->reason = ASSENT_REASON_STALE;
+    return true;
+}
+
 static void on_work(struct step *s, const struct assent_message *message)
 {
     struct assent_part *m = s->m;
     struct assent_part_action *action;
 
-    if (m->phase == ASSENT_PART_NONE && message->epoch != s->config->epoch)
-        refuse_branch(s, ASSENT_REASON_STALE);
-    if (m->phase != ASSENT_PART_NONE && m->phase != ASSENT_PART_WORKING) {
+    if (is_stale(s, message) || (m->phase != ASSENT_PART_NONE && m->phase != ASSENT_PART_WORKING)) {
         send(s, ASSENT_MSG_WORK_REPLY)->vote = ASSENT_VOTE_NO;
         return;
     }
@@ -301,16 +310,14 @@ static void on_prepare(struct step *s, const struct assent_message *message)
 {
     switch (s->m->phase) {
     case ASSENT_PART_NONE:
-        /* Work done before our restart is lost, and a prepare from before it is old (11, 45). */
-        if (message->epoch != s->config->epoch)
-            refuse_branch(s, ASSENT_REASON_STALE);
-        else if (!message->has_work)
+        if (is_stale(s, message)) {
+            send_vote(s, ASSENT_VOTE_NO);
+        } else if (!message->has_work) {
             refuse_branch(s, ASSENT_REASON_NO_WORK);
-        else {
+            send_vote(s, ASSENT_VOTE_NO);
+        } else {
             start_prepare(s, message, true);
-            return;
         }
-        send_vote(s, ASSENT_VOTE_NO);
         return;
     case ASSENT_PART_WORKING:
         start_prepare(s, message, false);
@@ -378,6 +385,8 @@ static void on_decision(struct step *s, enum assent_decision decision)
     struct assent_part *m = s->m;
     bool commit = decision == ASSENT_DECISION_COMMIT;
 
+    if (m->closed) /* a late frame: it was obeyed before everybody forgot it */
+        return;
     if (m->phase == ASSENT_PART_WORKING || m->phase == ASSENT_PART_PREPARING ||
         m->phase == ASSENT_PART_PREPARE_LOGGING || m->phase == ASSENT_PART_ONE_PHASE) {
         /* Nobody may commit what has not voted, nor abort what was told to commit alone. */
@@ -428,10 +437,12 @@ static void on_one_phase(struct step *s, const struct assent_message *message)
     struct assent_part *m = s->m;
     struct assent_part_action *action;
 
+    if (m->closed)
+        return;
     m->ack_owed = true;
     switch (m->phase) {
     case ASSENT_PART_NONE:
-        if (message->epoch != s->config->epoch || !message->has_work) {
+        if (is_stale(s, message) || !message->has_work) {
             /* Perhaps committed before our restart: only the RM knows. */
             prove(s);
             return;
@@ -785,6 +796,7 @@ void assent_part_init_closed(struct assent_part *machine, const struct assent_gt
     machine->decision = ASSENT_DECISION_ABORT;
     machine->result = ASSENT_RESULT_ABORTED;
     machine->reason = ASSENT_REASON_CLOSED;
+    machine->closed = true;
 }
 
 static void recover_phase(struct step *s, const struct assent_part_record *record)

@@ -83,6 +83,7 @@ struct assent_part {
     enum assent_operation calling : 8; /* the RM call under way, if rm_busy */
     bool rm_busy : 1;
     bool ack_owed : 1; /* the coordinator wants to hear the result */
+    bool closed : 1;   /* ended and forgotten here: only refuses, and owes nobody an answer */
     bool recorded : 1; /* our store has a record of this branch */
     bool alone : 1;    /* decided by the timeout rule */
     uint64_t alone_ms; /* abort alone (WORKING) or apply the timeout rule then */
@@ -134,7 +135,8 @@ struct assent_part_actions {
     struct assent_part_action items[ASSENT_PART_ACTIONS_MAX];
 };
 
-/* A machine in NONE for the branch that a first message names. */
+/* A machine in NONE for the branch that a first message names. If it is in NONE still after that
+ * message's step, the driver drops it: the message was stale. */
 void assent_part_init(struct assent_part *machine, const struct assent_gtrid *gtrid,
                       uint32_t branch, uint64_t seed);
 /* A machine for a branch whose transaction is known to have ended: it refuses whatever comes. */

@@ -24,6 +24,8 @@ void assent_log_setup(enum assent_log_level level, enum assent_log_format format
  */
 void assent_log(enum assent_log_level level, const char *event, const char *fields, ...)
     __attribute__((format(printf, 3, 4)));
+void assent_log_va(enum assent_log_level level, const char *event, const char *fields,
+                   va_list arguments) __attribute__((format(printf, 3, 0)));
 /* Quotes text for one log line into a per-thread ring of 8 buffers; escapes control bytes. */
 const char *assent_log_quote(const char *text);
 

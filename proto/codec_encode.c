@@ -1,0 +1,341 @@
+/*
+ * codec_encode.c: from struct assent_wire to a frame's bytes. Builds the generated message on the
+ * stack with pointers into the caller's data, so that nothing is copied but into the buffer.
+ */
+#include "codec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "assent.pb-c.h"
+#include "codec_check.h"
+#include "utf8.h"
+
+/* Protobuf's own bound on a message. */
+#define MESSAGE_BYTES_MAX INT32_MAX
+#define BUFFER_BYTES_MIN  256
+
+/* The generated message and all it points to. Large because of run; only what a kind needs is
+ * filled. */
+struct encoding {
+    Assent__V1__Envelope envelope;
+    union {
+        struct {
+            Assent__V1__Hello hello;
+            Assent__V1__Resource resources[ASSENT_RESOURCES_MAX];
+            Assent__V1__Resource *pointers[ASSENT_RESOURCES_MAX];
+        } hello;
+        struct {
+            Assent__V1__Run run;
+            Assent__V1__Begin begin;
+            Assent__V1__BranchWork branches[ASSENT_BRANCHES_MAX];
+            Assent__V1__BranchWork *pointers[ASSENT_BRANCHES_MAX];
+        } run;
+        Assent__V1__Refusal refusal;
+        Assent__V1__Ping ping;
+        Assent__V1__Begin begin;
+        Assent__V1__BeginReply begin_reply;
+        Assent__V1__Enlist enlist;
+        Assent__V1__EnlistReply enlist_reply;
+        Assent__V1__Work work;
+        Assent__V1__WorkReply work_reply;
+        Assent__V1__End end;
+        Assent__V1__Status status;
+        Assent__V1__Result result;
+        Assent__V1__Inspect inspect;
+        Assent__V1__Inspection inspection;
+        Assent__V1__Branch branch;
+        Assent__V1__ResourceQuery resource_query;
+    } u;
+    char reason[ASSENT_REASON_MAX + 1];
+    char *json; /* inspection only: a copy, because the library wants a NUL at its end */
+};
+
+/* The library's types have no const, but packing never writes. */
+static char *text(const char *value)
+{
+    return (char *)(uintptr_t)(value == NULL ? "" : value);
+}
+
+static ProtobufCBinaryData bytes(const void *data, size_t size)
+{
+    return (ProtobufCBinaryData){.len = size, .data = (uint8_t *)(uintptr_t)data};
+}
+
+static ProtobufCBinaryData gtrid(const struct assent_gtrid *value)
+{
+    return bytes(value->bytes, sizeof(value->bytes));
+}
+
+/* An id of all zeros stands for none. */
+static ProtobufCBinaryData log_id_or_none(const uint8_t value[ASSENT_LOG_ID_BYTES])
+{
+    static const uint8_t none[ASSENT_LOG_ID_BYTES];
+
+    return bytes(value, memcmp(value, none, sizeof(none)) == 0 ? 0 : ASSENT_LOG_ID_BYTES);
+}
+
+static char *reason(struct encoding *encoding, const char *value)
+{
+    assent_utf8_clean(text(value), encoding->reason, sizeof(encoding->reason));
+    return encoding->reason;
+}
+
+static void put_hello(struct encoding *to, const struct assent_wire_hello *from)
+{
+    Assent__V1__Hello *hello = &to->u.hello.hello;
+
+    assent__v1__hello__init(hello);
+    hello->version_min = from->version_min;
+    hello->version_max = from->version_max;
+    hello->role = (Assent__V1__Role)from->role;
+    hello->name = text(from->name);
+    hello->cluster = text(from->cluster);
+    hello->address = text(from->address);
+    hello->software = text(from->software);
+    if (from->has_log_id)
+        hello->log_id = bytes(from->log_id, sizeof(from->log_id));
+    hello->coordinator = from->coordinator;
+    hello->incarnation = from->incarnation;
+    for (size_t i = 0; i < from->resource_count; i++) {
+        Assent__V1__Resource *resource = &to->u.hello.resources[i];
+
+        assent__v1__resource__init(resource);
+        resource->name = text(from->resources[i].name);
+        resource->type = text(from->resources[i].type);
+        resource->capabilities = from->resources[i].capabilities;
+        to->u.hello.pointers[i] = resource;
+    }
+    hello->resources = to->u.hello.pointers;
+    hello->n_resources = from->resource_count;
+    to->envelope.hello = hello;
+}
+
+static void put_begin(Assent__V1__Begin *to, const struct assent_wire_begin *from)
+{
+    assent__v1__begin__init(to);
+    to->protocol = (Assent__V1__Protocol)from->protocol;
+    to->termination = (Assent__V1__Termination)from->termination;
+    to->timeout_ms = from->timeout_ms;
+    to->key = text(from->key);
+    to->traceparent = text(from->traceparent);
+    to->detached = from->detached;
+}
+
+static void put_run(struct encoding *to, const struct assent_wire *from)
+{
+    Assent__V1__Run *run = &to->u.run.run;
+
+    assent__v1__run__init(run);
+    put_begin(&to->u.run.begin, &from->u.run.begin);
+    run->begin = &to->u.run.begin;
+    run->wait = from->u.run.wait;
+    for (size_t i = 0; i < from->u.run.branch_count; i++) {
+        const struct assent_wire_branch_work *branch = &from->u.run.branches[i];
+        Assent__V1__BranchWork *work = &to->u.run.branches[i];
+
+        assent__v1__branch_work__init(work);
+        work->participant = text(branch->participant);
+        work->work = bytes(branch->work.data, branch->work.size);
+        to->u.run.pointers[i] = work;
+    }
+    run->branches = to->u.run.pointers;
+    run->n_branches = from->u.run.branch_count;
+    to->envelope.run = run;
+}
+
+static void put_branch(struct encoding *to, const struct assent_wire *from)
+{
+    const struct assent_message *message = &from->u.branch.message;
+    Assent__V1__Branch *branch = &to->u.branch;
+
+    assent__v1__branch__init(branch);
+    branch->kind = (Assent__V1__BranchKind)message->kind;
+    branch->gtrid = gtrid(&message->gtrid);
+    branch->branch = message->branch;
+    branch->incarnation = message->incarnation;
+    branch->epoch = message->epoch;
+    branch->protocol = (Assent__V1__Protocol)message->protocol;
+    branch->termination = (Assent__V1__Termination)message->termination;
+    branch->branch_count = message->branch_count;
+    branch->timeout_ms = message->timeout_ms;
+    branch->vote = (Assent__V1__Vote)message->vote;
+    branch->result = (Assent__V1__BranchResult)message->result;
+    branch->reason = message->reason;
+    branch->has_work = message->has_work;
+    branch->log_id = log_id_or_none(from->u.branch.log_id);
+    branch->reason_text = reason(to, from->u.branch.reason_text);
+    branch->resource = text(from->u.branch.resource);
+    branch->traceparent = text(from->u.branch.traceparent);
+    branch->work = bytes(from->u.branch.work.data, from->u.branch.work.size);
+    to->envelope.branch = branch;
+}
+
+static void put_result(struct encoding *to, const struct assent_wire *from)
+{
+    Assent__V1__Result *result = &to->u.result;
+
+    assent__v1__result__init(result);
+    result->gtrid = gtrid(&from->u.result.gtrid);
+    result->outcome = (Assent__V1__Outcome)from->u.result.outcome;
+    result->reason = reason(to, from->u.result.reason);
+    result->phase = text(from->u.result.phase);
+    result->ended = from->u.result.ended;
+    to->envelope.result = result;
+}
+
+static int put_inspection(struct encoding *to, struct assent_bytes json)
+{
+    to->json = malloc(json.size + 1);
+    if (to->json == NULL)
+        return ASSENT_E_NOMEM;
+    if (json.size > 0)
+        memcpy(to->json, json.data, json.size);
+    to->json[json.size] = '\0';
+    assent__v1__inspection__init(&to->u.inspection);
+    to->u.inspection.json = to->json;
+    to->envelope.inspection = &to->u.inspection;
+    return 0;
+}
+
+/* Starts the body of one kind: initialises it and makes the envelope point to it. */
+#define START(kind) (assent__v1__##kind##__init(&to->u.kind), to->envelope.kind = &to->u.kind)
+
+static int put_body(struct encoding *to, const struct assent_wire *from)
+{
+    switch (from->kind) {
+    case ASSENT_WIRE_HELLO:
+        put_hello(to, &from->u.hello);
+        return 0;
+    case ASSENT_WIRE_REFUSAL:
+        START(refusal);
+        to->u.refusal.error = from->u.refusal.error;
+        to->u.refusal.text = reason(to, from->u.refusal.text);
+        to->u.refusal.retry_after_ms = from->u.refusal.retry_after_ms;
+        return 0;
+    case ASSENT_WIRE_PING:
+        START(ping);
+        if (from->u.ping.has_ended_below)
+            to->u.ping.ended_below = gtrid(&from->u.ping.ended_below);
+        return 0;
+    case ASSENT_WIRE_BEGIN:
+        put_begin(&to->u.begin, &from->u.begin);
+        to->envelope.begin = &to->u.begin;
+        return 0;
+    case ASSENT_WIRE_BEGIN_REPLY:
+        START(begin_reply);
+        to->u.begin_reply.gtrid = gtrid(&from->u.begin_reply.gtrid);
+        to->u.begin_reply.timeout_ms = from->u.begin_reply.timeout_ms;
+        return 0;
+    case ASSENT_WIRE_ENLIST:
+        START(enlist);
+        to->u.enlist.gtrid = gtrid(&from->u.enlist.gtrid);
+        to->u.enlist.participant = text(from->u.enlist.participant);
+        return 0;
+    case ASSENT_WIRE_ENLIST_REPLY:
+        START(enlist_reply);
+        to->u.enlist_reply.branch = from->u.enlist_reply.branch;
+        to->u.enlist_reply.log_id = bytes(from->u.enlist_reply.log_id, ASSENT_LOG_ID_BYTES);
+        return 0;
+    case ASSENT_WIRE_WORK:
+        START(work);
+        to->u.work.gtrid = gtrid(&from->u.work.gtrid);
+        to->u.work.participant = text(from->u.work.participant);
+        to->u.work.work = bytes(from->u.work.work.data, from->u.work.work.size);
+        return 0;
+    case ASSENT_WIRE_WORK_REPLY:
+        START(work_reply);
+        to->u.work_reply.branch = from->u.work_reply.branch;
+        to->u.work_reply.reply =
+            bytes(from->u.work_reply.reply.data, from->u.work_reply.reply.size);
+        return 0;
+    case ASSENT_WIRE_END:
+        START(end);
+        to->u.end.gtrid = gtrid(&from->u.end.gtrid);
+        to->u.end.commit = from->u.end.commit;
+        to->u.end.wait = from->u.end.wait;
+        return 0;
+    case ASSENT_WIRE_RUN:
+        put_run(to, from);
+        return 0;
+    case ASSENT_WIRE_STATUS:
+        START(status);
+        if (from->u.status.has_gtrid)
+            to->u.status.gtrid = gtrid(&from->u.status.gtrid);
+        to->u.status.key = text(from->u.status.key);
+        to->u.status.wait = from->u.status.wait;
+        return 0;
+    case ASSENT_WIRE_RESULT:
+        put_result(to, from);
+        return 0;
+    case ASSENT_WIRE_INSPECT:
+        START(inspect);
+        to->u.inspect.what = text(from->u.inspect.what);
+        to->u.inspect.argument = text(from->u.inspect.argument);
+        to->u.inspect.participant = text(from->u.inspect.participant);
+        to->u.inspect.limit = from->u.inspect.limit;
+        return 0;
+    case ASSENT_WIRE_INSPECTION:
+        return put_inspection(to, from->u.inspection.json);
+    case ASSENT_WIRE_BRANCH:
+        put_branch(to, from);
+        return 0;
+    case ASSENT_WIRE_RESOURCE_QUERY:
+        START(resource_query);
+        to->u.resource_query.resource = text(from->u.resource_query.resource);
+        to->u.resource_query.command = text(from->u.resource_query.command);
+        return 0;
+    case ASSENT_WIRE_END_OF_KINDS:
+        break;
+    }
+    return ASSENT_E_INVALID;
+}
+
+static int reserve(uint8_t **buffer, size_t *capacity, size_t size)
+{
+    size_t wanted = *capacity * 2 > size ? *capacity * 2 : size;
+    uint8_t *grown;
+
+    if (size <= *capacity)
+        return 0;
+    if (wanted < BUFFER_BYTES_MIN)
+        wanted = BUFFER_BYTES_MIN;
+    grown = realloc(*buffer, wanted);
+    if (grown == NULL)
+        return ASSENT_E_NOMEM;
+    *buffer = grown;
+    *capacity = wanted;
+    return 0;
+}
+
+int assent_wire_encode(const struct assent_wire *wire, uint8_t **buffer, size_t *capacity,
+                       size_t *ret_size)
+{
+    struct codec_check check = {.violation = ASSENT_E_INVALID, .item = -1};
+    struct encoding encoding;
+    size_t size;
+    int error;
+
+    codec_check_wire(&check, wire);
+    if (check.failed != 0)
+        return check.failed;
+    assent__v1__envelope__init(&encoding.envelope);
+    encoding.json = NULL;
+    encoding.envelope.request = wire->request;
+    encoding.envelope.body_case = (Assent__V1__Envelope__BodyCase)wire->kind;
+    error = put_body(&encoding, wire);
+    if (error != 0)
+        goto out;
+    size = assent__v1__envelope__get_packed_size(&encoding.envelope);
+    if (size > MESSAGE_BYTES_MAX) {
+        error = ASSENT_E_TOO_BIG;
+        goto out;
+    }
+    error = reserve(buffer, capacity, size);
+    if (error != 0)
+        goto out;
+    *ret_size = assent__v1__envelope__pack(&encoding.envelope, *buffer);
+out:
+    free(encoding.json);
+    return error;
+}
