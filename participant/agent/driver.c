@@ -317,11 +317,8 @@ static void first_message(struct assent_participant *agent, struct coordinator_l
     struct agent_branch *branch;
 
     if (agent_branches_closed(log, &message->gtrid)) {
-        if (message->kind == ASSENT_MSG_COMMIT || message->kind == ASSENT_MSG_PRECOMMIT)
-            log_ignored(log, message, "the transaction has ended");
-        else
-            answer_closed(agent, log, &agent->resources[0], wire,
-                          assent_reason_text(ASSENT_REASON_CLOSED));
+        answer_closed(agent, log, &agent->resources[0], wire,
+                      assent_reason_text(ASSENT_REASON_CLOSED));
         return;
     }
     if (!resource && opens) {
@@ -339,7 +336,7 @@ static void first_message(struct assent_participant *agent, struct coordinator_l
     }
     agent_driver_adopt(agent, branch, resource);
     run_step(&(struct step){.branch = branch, .wire = wire}, &event);
-    if (branch->machine.phase == ASSENT_PART_NONE) /* it was about nothing */
+    if (branch->machine.phase == ASSENT_PART_NONE) /* it was stale, or about nothing */
         agent_branches_remove(&agent->branches, branch);
 }
 

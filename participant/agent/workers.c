@@ -259,6 +259,7 @@ static void *serve_finisher(void *argument)
 {
     struct agent_finisher *finisher = argument;
     struct agent_workers *workers = finisher->workers;
+    size_t most = finisher->ops->capabilities & ASSENT_CAP_BATCH ? BATCH_MAX : 1;
 
     pthread_mutex_lock(&workers->mutex);
     for (;;) {
@@ -269,7 +270,7 @@ static void *serve_finisher(void *argument)
             pthread_cond_wait(&finisher->wake, &workers->mutex);
         if (workers->stopping)
             break;
-        while (count < BATCH_MAX && !STAILQ_EMPTY(&finisher->queue)) {
+        while (count < most && !STAILQ_EMPTY(&finisher->queue)) {
             finisher->jobs[count++] = STAILQ_FIRST(&finisher->queue);
             STAILQ_REMOVE_HEAD(&finisher->queue, link);
         }

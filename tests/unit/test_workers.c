@@ -433,9 +433,9 @@ static void stopping_is_bounded_while_a_call_hangs(void **state)
     (void)state;
     set_gate(&bench->fake, true);
     submit(bench, 0, 0, ASSENT_OP_COMMIT);
-    submit(bench, 0, 1, ASSENT_OP_COMMIT); /* never begun: dropped */
-    submit(bench, 1, 0, ASSENT_OP_COMMIT);
     wait_at_gate(&bench->fake, 1);
+    submit(bench, 0, 1, ASSENT_OP_COMMIT); /* these two are never begun, and dropped */
+    submit(bench, 1, 0, ASSENT_OP_COMMIT);
     assert_false(agent_workers_stop(bench->workers, 10));
     set_gate(&bench->fake, false);
     assert_true(agent_workers_stop(bench->workers, DEADLINE_MS));
