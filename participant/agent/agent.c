@@ -5,6 +5,7 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +166,22 @@ static int open_store(struct assent_participant *agent, char *error, size_t erro
     return assent_store_open(&options, &agent->store, error, error_size);
 }
 
+/* A directory whose entry would survive a power cut: what the resource syncs in it must be found. */
+static int make_directory(const char *parent, const char *directory)
+{
+    int fd, result = 0;
+
+    if (mkdir(directory, 0700))
+        return errno == EEXIST ? 0 : -1;
+    fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (fsync(fd))
+        result = -1;
+    close(fd);
+    return result;
+}
+
 static int open_resource(struct assent_participant *agent,
                          const struct assent_participant_resource *from, char *error,
                          size_t error_size)
@@ -184,7 +201,7 @@ static int open_resource(struct assent_participant *agent,
         result = ASSENT_E_NOMEM;
         goto out;
     }
-    if (mkdir(resource->directory, 0700) && errno != EEXIST) {
+    if (make_directory(agent->options.data_directory, resource->directory)) {
         snprintf(text, sizeof(text), "cannot create %s: %s", resource->directory, strerror(errno));
         result = ASSENT_E_IO;
         goto out;
