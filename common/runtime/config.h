@@ -2,7 +2,8 @@
  * config.h: one table per program gives configuration file, environment, flags, help and
  * --print-config. A setting's value comes from, in rising order: default, file, environment
  * ASSENT_<KEY>, flag. An unknown key or a bad value is an error that names file and line,
- * variable or flag.
+ * variable or flag. A list from a higher source replaces the lower one's whole; its default and
+ * its environment variable have one item on each line; an empty flag (--resource=) empties it.
  */
 #ifndef ASSENT_CONFIG_H
 #define ASSENT_CONFIG_H

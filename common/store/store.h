@@ -36,7 +36,7 @@ struct assent_store_options {
     uint64_t map_bytes;      /* LMDB map size: the log can never grow beyond it */
     uint64_t disk_low_bytes; /* refuse early when the file system has less room than this */
     uint64_t lazy_flush_ms;  /* lazy records wait at most this long for a batch to ride with */
-    size_t queue_max;        /* most requests queued; a put beyond it returns ASSENT_E_LIMIT */
+    size_t queue_max;        /* most requests queued or not yet delivered; beyond: ASSENT_E_LIMIT */
 };
 
 /* Opens or creates. Takes the lock (flock on DIR/lock, which holds the pid), checks FORMAT, raises

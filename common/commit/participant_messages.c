@@ -1,0 +1,273 @@
+/*
+ * participant_messages.c: what the participant does with each message of its coordinator.
+ */
+#include "participant_step.h"
+
+/* Asked of a life before this one, about a branch without a record: its work is lost, and nothing
+ * new may start under it (11, 45). It is refused for good without a tombstone, since every repeat
+ * is as stale; and it decides nothing, since that life may have committed the branch in one phase. */
+static bool is_stale(struct step *s, const struct assent_message *message)
+{
+    if (s->m->phase != ASSENT_PART_NONE || message->epoch == s->config->epoch)
+        return false;
+    s->m->reason = ASSENT_REASON_STALE;
+    return true;
+}
+
+static void on_work(struct step *s, const struct assent_message *message)
+{
+    struct assent_part *m = s->m;
+    struct assent_part_action *action;
+
+    if (is_stale(s, message) || (m->phase != ASSENT_PART_NONE && m->phase != ASSENT_PART_WORKING)) {
+        part_send(s, ASSENT_MSG_WORK_REPLY)->vote = ASSENT_VOTE_NO;
+        return;
+    }
+    /* Not part_call(): several works may be under way, and whatever is called later runs after them. */
+    action = part_act(s, ASSENT_PART_ACT_CALL);
+    action->operation = ASSENT_OP_WORK;
+    if (m->phase == ASSENT_PART_NONE) {
+        part_set_phase(s, ASSENT_PART_WORKING);
+        action->with_begin = true;
+    }
+    m->alone_ms = s->now_ms + message->timeout_ms;
+}
+
+static void start_prepare(struct step *s, const struct assent_message *message, bool begin)
+{
+    struct assent_part_action *action;
+
+    s->m->branch_count = message->branch_count;
+    s->m->timeout_ms = message->timeout_ms;
+    part_set_phase(s, ASSENT_PART_PREPARING);
+    action = part_call(s, ASSENT_OP_PREPARE);
+    action->with_begin = begin;
+    action->with_work = message->has_work;
+}
+
+/* A branch known from the RM's list alone takes what a vote must say from the repeated prepare;
+ * under 3pc it cannot vote any more, since a vote needs a record of ours. */
+static void repeat_yes(struct step *s, const struct assent_message *message)
+{
+    struct assent_part *m = s->m;
+
+    if (m->epoch == 0) {
+        if (message->protocol != ASSENT_2PC)
+            return;
+        m->epoch = message->epoch;
+        m->branch_count = message->branch_count;
+    }
+    part_send_vote(s, ASSENT_VOTE_YES);
+}
+
+static void on_prepare(struct step *s, const struct assent_message *message)
+{
+    switch (s->m->phase) {
+    case ASSENT_PART_NONE:
+        if (is_stale(s, message)) {
+            part_send_vote(s, ASSENT_VOTE_NO);
+        } else if (!message->has_work) {
+            part_refuse_branch(s, ASSENT_REASON_NO_WORK);
+            part_send_vote(s, ASSENT_VOTE_NO);
+        } else {
+            start_prepare(s, message, true);
+        }
+        return;
+    case ASSENT_PART_WORKING:
+        start_prepare(s, message, false);
+        return;
+    case ASSENT_PART_PREPARED:
+        repeat_yes(s, message);
+        return;
+    case ASSENT_PART_PRECOMMITTED:
+        part_send_vote(s, ASSENT_VOTE_YES);
+        return;
+    case ASSENT_PART_READ_ONLY:
+        part_send_vote(s, ASSENT_VOTE_READ_ONLY);
+        return;
+    case ASSENT_PART_ABORTING:
+    case ASSENT_PART_ABORTED:
+        part_send_vote(s, ASSENT_VOTE_NO);
+        return;
+    case ASSENT_PART_PREPARING:
+    case ASSENT_PART_PREPARE_LOGGING:
+    case ASSENT_PART_PRECOMMIT_LOGGING:
+    case ASSENT_PART_DECISION_LOGGING:
+    case ASSENT_PART_ONE_PHASE:
+    case ASSENT_PART_COMMITTING:
+    case ASSENT_PART_PROVING:
+    case ASSENT_PART_RESULT_LOGGING:
+    case ASSENT_PART_COMMITTED:
+    case ASSENT_PART_HEURISTIC:
+        return;
+    }
+}
+
+static void on_precommit(struct step *s)
+{
+    struct assent_part *m = s->m;
+
+    if (m->protocol != ASSENT_3PC)
+        return;
+    if (m->phase == ASSENT_PART_PREPARED) {
+        part_set_phase(s, ASSENT_PART_PRECOMMIT_LOGGING);
+        part_log_record(s, ASSENT_PART_RECORD_PRECOMMITTED, true);
+    } else if (m->phase == ASSENT_PART_PRECOMMITTED) {
+        part_send(s, ASSENT_MSG_PRECOMMIT_ACK);
+    }
+}
+
+/* A decision for a branch that was final before: the same again, or the opposite. */
+static void on_decision_when_final(struct step *s)
+{
+    struct assent_part *m = s->m;
+
+    if (m->phase == ASSENT_PART_HEURISTIC)
+        part_send_ack(s, m->result);
+    else if (m->phase == ASSENT_PART_READ_ONLY)
+        part_send_ack(s, m->told == ASSENT_DECISION_COMMIT ? ASSENT_RESULT_COMMITTED
+                                                           : ASSENT_RESULT_ABORTED);
+    else if (part_contradicted(m))
+        part_end_heuristic(s, m->phase == ASSENT_PART_COMMITTED ? ASSENT_RESULT_HEUR_COMMITTED
+                                                                : ASSENT_RESULT_HEUR_ABORTED);
+    else
+        part_send_ack(s, m->result);
+}
+
+static void on_decision(struct step *s, enum assent_decision decision)
+{
+    struct assent_part *m = s->m;
+    bool commit = decision == ASSENT_DECISION_COMMIT;
+
+    if (m->closed) /* a late frame: it was obeyed before everybody forgot it */
+        return;
+    if (m->phase == ASSENT_PART_WORKING || m->phase == ASSENT_PART_PREPARING ||
+        m->phase == ASSENT_PART_PREPARE_LOGGING || m->phase == ASSENT_PART_ONE_PHASE) {
+        /* Nobody may commit what has not voted, nor abort what was told to commit alone. */
+        if (commit || m->phase == ASSENT_PART_ONE_PHASE) {
+            part_act(s, ASSENT_PART_ACT_ALARM);
+            return;
+        }
+    }
+    m->told = decision;
+    m->ack_owed = true;
+    switch (m->phase) {
+    case ASSENT_PART_NONE:
+        if (commit)
+            part_start_commit(s);
+        else
+            part_refuse_branch(s, ASSENT_REASON_CLOSED);
+        return;
+    case ASSENT_PART_WORKING:
+        part_start_rollback(s);
+        return;
+    case ASSENT_PART_PREPARED:
+    case ASSENT_PART_PRECOMMITTED:
+        part_carry_out(s, decision);
+        return;
+    case ASSENT_PART_PREPARING:
+    case ASSENT_PART_PREPARE_LOGGING:
+    case ASSENT_PART_PRECOMMIT_LOGGING:
+    case ASSENT_PART_DECISION_LOGGING:
+    case ASSENT_PART_ONE_PHASE:
+    case ASSENT_PART_COMMITTING:
+    case ASSENT_PART_ABORTING:
+    case ASSENT_PART_PROVING:
+    case ASSENT_PART_RESULT_LOGGING:
+        return; /* `told` is looked at when the call or write under way is done */
+    case ASSENT_PART_COMMITTED:
+    case ASSENT_PART_ABORTED:
+    case ASSENT_PART_READ_ONLY:
+    case ASSENT_PART_HEURISTIC:
+        on_decision_when_final(s);
+        return;
+    }
+}
+
+static void on_one_phase(struct step *s, const struct assent_message *message)
+{
+    struct assent_part *m = s->m;
+    struct assent_part_action *action;
+
+    if (m->closed)
+        return;
+    m->ack_owed = true;
+    switch (m->phase) {
+    case ASSENT_PART_NONE:
+        if (is_stale(s, message) || !message->has_work) {
+            /* Perhaps committed before our restart: only the RM knows. */
+            part_prove(s);
+            return;
+        }
+        part_set_phase(s, ASSENT_PART_ONE_PHASE);
+        action = part_call(s, ASSENT_OP_ONE_PHASE);
+        action->with_begin = action->with_work = true;
+        return;
+    case ASSENT_PART_WORKING:
+        part_set_phase(s, ASSENT_PART_ONE_PHASE);
+        part_call(s, ASSENT_OP_ONE_PHASE)->with_work = message->has_work;
+        return;
+    case ASSENT_PART_COMMITTED:
+    case ASSENT_PART_ABORTED:
+    case ASSENT_PART_HEURISTIC:
+        part_send_ack(s, m->result);
+        return;
+    case ASSENT_PART_READ_ONLY:
+        part_send_ack(s, ASSENT_RESULT_COMMITTED);
+        return;
+    case ASSENT_PART_PREPARING:
+    case ASSENT_PART_PREPARE_LOGGING:
+    case ASSENT_PART_PREPARED:
+    case ASSENT_PART_PRECOMMIT_LOGGING:
+    case ASSENT_PART_PRECOMMITTED:
+    case ASSENT_PART_DECISION_LOGGING:
+    case ASSENT_PART_ONE_PHASE:
+    case ASSENT_PART_COMMITTING:
+    case ASSENT_PART_ABORTING:
+    case ASSENT_PART_PROVING:
+    case ASSENT_PART_RESULT_LOGGING:
+        return;
+    }
+}
+
+void part_on_message(struct step *s, const struct assent_message *message)
+{
+    struct assent_part *m = s->m;
+
+    /* A coordinator's earlier life has nothing to say any more (edge case 28). */
+    if (message->incarnation < m->incarnation)
+        return;
+    m->incarnation = message->incarnation;
+    if (m->phase == ASSENT_PART_NONE) {
+        m->epoch = message->epoch;
+        m->protocol = message->protocol;
+        m->termination = message->termination;
+    }
+    switch (message->kind) {
+    case ASSENT_MSG_WORK:
+        on_work(s, message);
+        return;
+    case ASSENT_MSG_PREPARE:
+        on_prepare(s, message);
+        return;
+    case ASSENT_MSG_PRECOMMIT:
+        on_precommit(s);
+        return;
+    case ASSENT_MSG_COMMIT:
+        on_decision(s, ASSENT_DECISION_COMMIT);
+        return;
+    case ASSENT_MSG_ABORT:
+        on_decision(s, ASSENT_DECISION_ABORT);
+        return;
+    case ASSENT_MSG_COMMIT_ONE_PHASE:
+        on_one_phase(s, message);
+        return;
+    case ASSENT_MSG_NONE:
+    case ASSENT_MSG_WORK_REPLY:
+    case ASSENT_MSG_VOTE:
+    case ASSENT_MSG_PRECOMMIT_ACK:
+    case ASSENT_MSG_ACK:
+    case ASSENT_MSG_INQUIRE:
+        return;
+    }
+}
