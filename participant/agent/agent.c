@@ -80,7 +80,8 @@ int agent_send(struct assent_participant *agent, struct assent_conn *conn,
 
     if (error == 0)
         error = assent_conn_send(conn, agent->buffer, size);
-    if (error)
+    /* A connection that has ended says so itself, once. */
+    if (error && error != ASSENT_E_CLOSED && error != ASSENT_E_LIMIT)
         assent_log(ASSENT_LOG_WARN, "send_failed", "peer=%s message=%s error=%s",
                    assent_conn_peer(conn), assent_wire_name(wire->kind),
                    assent_log_quote(assent_error_text(error)));

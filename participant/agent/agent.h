@@ -30,6 +30,8 @@
 /* Queries for people that wait or run, and bytes of work that wait for a worker. */
 #define AGENT_QUERIES_MAX    64
 #define AGENT_WORK_BYTES_MAX (256u << 20)
+/* Output queued for a coordinator or peer; beyond it the connection ends. */
+#define AGENT_OUTPUT_BYTES_MAX (64u << 20)
 /* A frame is at most this much longer than the work, reply or JSON text in it. */
 #define AGENT_FRAME_EXTRA 2048
 

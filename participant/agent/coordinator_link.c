@@ -101,13 +101,19 @@ int agent_link_load_marks(struct assent_participant *agent, char *error, size_t 
 
 /* ---- the connection's end ---- */
 
-static void link_down(struct agent_link *link)
+/* The connection is of no use any more, although it may not be closed yet. */
+static void detach(struct agent_link *link)
 {
     if (link->log)
         link->log->link = NULL;
     link->log = NULL;
-    link->conn = NULL;
     link->connection = 0;
+}
+
+static void link_down(struct agent_link *link)
+{
+    detach(link);
+    link->conn = NULL;
     if (!link->agent->stopping)
         assent_dialer_retry(link->dialer);
 }
@@ -120,39 +126,13 @@ static void log_down(struct agent_link *link, const char *event, const char *why
     link->failing = true;
 }
 
-static void ignore_frame(struct assent_conn *conn, const uint8_t *data, size_t size, void *context)
-{
-    (void)conn;
-    (void)data;
-    (void)size;
-    (void)context;
-}
-
-static void ignore_closed(struct assent_conn *conn, int error, const char *detail, void *context)
-{
-    (void)conn;
-    (void)error;
-    (void)detail;
-    (void)context;
-}
-
-static void ignore_heartbeat(struct assent_conn *conn, void *context)
-{
-    (void)conn;
-    (void)context;
-}
-
-/* Says why, hangs up, and dials again later. */
+/* Says why and hangs up; on_closed() dials again. */
 static void hang_up(struct agent_link *link, int error, const char *text)
 {
-    static const struct assent_conn_handler last = {ignore_frame, ignore_closed, ignore_heartbeat};
-    struct assent_conn *conn = link->conn;
-
     log_down(link, "coordinator_refused", text);
-    agent_refuse(link->agent, conn, 0, error, text);
-    assent_conn_set_handler(conn, &last, NULL);
-    assent_conn_close_after_flush(conn);
-    link_down(link);
+    agent_refuse(link->agent, link->conn, 0, error, text);
+    assent_conn_close_after_flush(link->conn);
+    detach(link);
 }
 
 static void on_closed(struct assent_conn *conn, int error, const char *detail, void *context)

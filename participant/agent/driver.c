@@ -48,6 +48,10 @@ static void send_message(const struct step *step, const struct assent_message *m
 
     if (!link)
         return; /* the machine repeats it when the coordinator is back */
+    /* All that is in doubt asks at once when a coordinator comes back: not more than it can take. */
+    if (message->kind == ASSENT_MSG_INQUIRE &&
+        agent_link_output_bytes(link) > AGENT_OUTPUT_BYTES_MAX / 2)
+        return;
     wire.u.branch.message = *message;
     memcpy(wire.u.branch.log_id, branch->id.log_id, sizeof(wire.u.branch.log_id));
     wire.u.branch.resource = branch->resource->name;

@@ -11,7 +11,6 @@
 #define FRAME_BYTES_MAX (64u << 20)
 /* Before the hello, which is as long as names and resources may be. */
 #define FIRST_FRAME_BYTES_MAX 8192
-#define OUTPUT_BYTES_MAX      (64u << 20)
 #define HANDSHAKE_MS          5000
 #define USER_TIMEOUT_MS       20000
 
@@ -221,7 +220,7 @@ struct assent_net_limits agent_net_limits(const struct assent_participant *agent
     return (struct assent_net_limits){
         .frame_bytes_max = frame,
         .first_frame_bytes_max = frame < FIRST_FRAME_BYTES_MAX ? frame : FIRST_FRAME_BYTES_MAX,
-        .output_bytes_max = OUTPUT_BYTES_MAX,
+        .output_bytes_max = AGENT_OUTPUT_BYTES_MAX,
         .handshake_ms = HANDSHAKE_MS,
         .heartbeat_ms = agent->options.heartbeat_ms,
         .user_timeout_ms = USER_TIMEOUT_MS,
