@@ -130,6 +130,14 @@ struct assent_participant_options {
     uint64_t map_bytes;       /* of the agent's store; 0: 256 MiB */
     uint32_t heartbeat_ms;    /* 0: 2000 */
     uint64_t frame_bytes_max; /* 0: 1 MiB */
+    uint32_t inquire_ms;      /* in doubt this long: ask the coordinator; 0: 5000 */
+    uint32_t retry_min_ms;    /* back-off of inquiries and of a failing resource; 0: 100 */
+    uint32_t retry_max_ms;    /* 0: 30000 */
+    uint32_t work_timeout_ms; /* longest that work may wait, as for a lock; 0: 10000 */
+    uint32_t in_doubt_warn_ms; /* warn of a branch in doubt this long, then ever later; 0: 30000 */
+    uint32_t branches_max; /* branches in memory, finished ones included until their transaction has
+                            * ended everywhere; beyond it new ones are voted down; 0: 1,000,000 */
+    uint32_t stop_ms;      /* longest wait for calls under way and for output, at a stop; 0: 5000 */
 };
 
 struct assent_participant;
@@ -139,8 +147,9 @@ struct assent_participant;
 ASSENT_API ASSENT_CHECKED int
 assent_participant_new(const struct assent_participant_options *options,
                        struct assent_participant **ret_participant, char *error, size_t error_size);
-/* Serves until stopped: 0 after assent_participant_stop, or ASSENT_E_*. Blocks; one thread. A
- * failed durable write ends the process. */
+/* Serves until stopped: 0 after assent_participant_stop; ASSENT_E_TIMEOUT if then a resource has not
+ * returned from a call (assent_participant_free would wait for it); other ASSENT_E_* if it could not
+ * start. Blocks; one thread; installs no signal handler. A failed durable write ends the process. */
 ASSENT_API ASSENT_CHECKED int assent_participant_run(struct assent_participant *participant);
 /* Ends run: work under way is rolled back, prepared branches stay for the next start. From any
  * thread or signal handler. */

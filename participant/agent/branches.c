@@ -1,0 +1,114 @@
+/* branches.c: the table of branches and of coordinator logs, see branches.h. */
+#include "branches.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+_Static_assert(sizeof(struct assent_branch_id) == ASSENT_BRANCH_ID_BYTES,
+               "a branch id is hashed as bytes, so it may have no padding");
+
+struct coordinator_log *agent_branches_log(struct agent_branches *branches,
+                                           const uint8_t id[ASSENT_LOG_ID_BYTES])
+{
+    struct coordinator_log *log = NULL;
+
+    HASH_FIND(hh, branches->logs, id, ASSENT_LOG_ID_BYTES, log);
+    if (log || HASH_COUNT(branches->logs) >= AGENT_LOGS_MAX)
+        return log;
+    log = calloc(1, sizeof(*log));
+    if (!log)
+        return NULL;
+    memcpy(log->id, id, sizeof(log->id));
+    for (size_t i = 0; i < sizeof(log->id); i++)
+        snprintf(log->text + 2 * i, 3, "%02x", log->id[i]);
+    TAILQ_INIT(&log->open);
+    TAILQ_INIT(&log->ended);
+    STAILQ_INIT(&log->forget_again);
+    HASH_ADD(hh, branches->logs, id, ASSENT_LOG_ID_BYTES, log);
+    return log;
+}
+
+struct agent_branch *agent_branches_find(const struct agent_branches *branches,
+                                         const struct assent_branch_id *id)
+{
+    struct agent_branch *branch = NULL;
+
+    HASH_FIND(hh, branches->by_id, id, sizeof(*id), branch);
+    return branch;
+}
+
+struct agent_branch *agent_branches_add(struct agent_branches *branches,
+                                        struct coordinator_log *log,
+                                        const struct assent_branch_id *id)
+{
+    struct agent_branch *branch = calloc(1, sizeof(*branch));
+
+    if (!branch)
+        return NULL;
+    branch->id = *id;
+    branch->log = log;
+    branch->timer_set_ms = ASSENT_NO_TIMER;
+    agent_lane_init(&branch->lane);
+    assent_part_init(&branch->machine, &id->gtrid, id->branch, 0);
+    TAILQ_INSERT_TAIL(&log->open, branch, link);
+    HASH_ADD(hh, branches->by_id, id, sizeof(branch->id), branch);
+    branches->count++;
+    return branch;
+}
+
+void agent_branches_settle(struct agent_branch *branch)
+{
+    bool ended = assent_part_final(&branch->machine);
+
+    if (ended == branch->ended)
+        return;
+    TAILQ_REMOVE(branch->ended ? &branch->log->ended : &branch->log->open, branch, link);
+    TAILQ_INSERT_TAIL(ended ? &branch->log->ended : &branch->log->open, branch, link);
+    branch->ended = ended;
+}
+
+bool agent_branches_closed(const struct coordinator_log *log, const struct assent_gtrid *gtrid)
+{
+    return log->has_ended_below && assent_gtrid_order(gtrid, &log->ended_below) < 0;
+}
+
+static void free_branch(struct agent_branches *branches, struct agent_branch *branch)
+{
+    if (branch->timer_set_ms != ASSENT_NO_TIMER)
+        event_del(&branch->timer);
+    HASH_DEL(branches->by_id, branch);
+    TAILQ_REMOVE(branch->ended ? &branch->log->ended : &branch->log->open, branch, link);
+    branches->count--;
+    free(branch->reason_text);
+    free(branch);
+}
+
+void agent_branches_remove(struct agent_branches *branches, struct agent_branch *branch)
+{
+    ASSENT_ASSERT(agent_lane_idle(&branch->lane));
+    ASSENT_ASSERT(branch->records_pending == 0);
+    ASSENT_ASSERT(branch->timer_set_ms == ASSENT_NO_TIMER);
+    free_branch(branches, branch);
+}
+
+void agent_branches_fini(struct agent_branches *branches)
+{
+    struct agent_branch *branch, *next_branch;
+    struct coordinator_log *log, *next_log;
+
+    HASH_ITER (hh, branches->by_id, branch, next_branch)
+        free_branch(branches, branch);
+    HASH_ITER (hh, branches->logs, log, next_log) {
+        HASH_DEL(branches->logs, log);
+        while (!STAILQ_EMPTY(&log->forget_again)) {
+            struct agent_job *job = STAILQ_FIRST(&log->forget_again);
+
+            STAILQ_REMOVE_HEAD(&log->forget_again, link);
+            agent_job_free(job);
+        }
+        free(log);
+    }
+}

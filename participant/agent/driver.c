@@ -1,0 +1,484 @@
+/*
+ * driver.c: events to the machines, actions carried out, see driver.h. An action that must wait (a
+ * call, a forced record) comes back as an event; nothing here calls a machine from inside its step.
+ */
+#include "driver.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crash_point.h"
+
+/* What a step can refer to besides its machine. */
+struct step {
+    struct agent_branch *branch;
+    const struct assent_wire *wire; /* the message that is handled, or NULL */
+    const struct agent_job *job;    /* the call that is done, or NULL */
+};
+
+static const struct {
+    int before, after;
+} log_points[] = {
+    [ASSENT_PART_RECORD_PREPARED] = {ASSENT_CRASH_agent_before_log_prepared,
+                                     ASSENT_CRASH_agent_after_log_prepared},
+    [ASSENT_PART_RECORD_PRECOMMITTED] = {ASSENT_CRASH_agent_before_log_precommitted,
+                                         ASSENT_CRASH_agent_after_log_precommitted},
+    [ASSENT_PART_RECORD_DECIDED] = {ASSENT_CRASH_agent_before_log_decision,
+                                    ASSENT_CRASH_agent_after_log_decision},
+    [ASSENT_PART_RECORD_RESULT] = {ASSENT_CRASH_agent_before_log_result,
+                                   ASSENT_CRASH_agent_after_log_result},
+    [ASSENT_PART_RECORD_DONE] = {-1, -1},
+};
+
+static void crash_point(int point)
+{
+    if (point >= 0)
+        assent_crash_point((enum assent_crash_point)point);
+}
+
+/* ---- actions ---- */
+
+static void send_message(const struct step *step, const struct assent_message *message)
+{
+    struct agent_branch *branch = step->branch;
+    struct agent_link *link = branch->log->link;
+    struct assent_wire wire = {.kind = ASSENT_WIRE_BRANCH};
+
+    if (!link)
+        return; /* the machine repeats it when the coordinator is back */
+    /* All that is in doubt asks at once when a coordinator comes back: not more than it can take. */
+    if (message->kind == ASSENT_MSG_INQUIRE &&
+        agent_link_output_bytes(link) > AGENT_OUTPUT_BYTES_MAX / 2)
+        return;
+    wire.u.branch.message = *message;
+    memcpy(wire.u.branch.log_id, branch->id.log_id, sizeof(wire.u.branch.log_id));
+    wire.u.branch.resource = branch->resource->name;
+    if (message->vote == ASSENT_VOTE_NO || message->result > ASSENT_RESULT_ABORTED)
+        wire.u.branch.reason_text = branch->reason_text;
+    if (message->kind == ASSENT_MSG_WORK_REPLY) {
+        if (step->job && step->job->connection != agent_link_connection(link))
+            return; /* whoever asked is gone */
+        if (step->job) {
+            wire.request = step->job->request;
+            wire.u.branch.work.data = step->job->call.reply;
+            wire.u.branch.work.size = step->job->call.reply_size;
+        } else if (step->wire) {
+            wire.request = step->wire->request;
+        }
+    }
+    agent_sent_before(message->kind);
+    if (agent_link_send(link, &wire) == 0)
+        agent_sent_after(branch->agent, message->kind);
+}
+
+static void log_record(struct agent_branch *branch, const struct assent_part_action *action)
+{
+    struct assent_participant *agent = branch->agent;
+    uint8_t key[ASSENT_BRANCH_ID_BYTES], value[ASSENT_RECORD_BYTES_MAX];
+    struct assent_part_record record;
+    struct assent_put put = {
+        .table = ASSENT_TABLE_BRANCH, .key = key, .key_size = sizeof(key), .value = value};
+    int error;
+
+    assent_part_to_record(&branch->machine, action->record, &record);
+    snprintf(record.resource, sizeof(record.resource), "%s", branch->resource->name);
+    error = assent_part_record_encode(&record, value, sizeof(value), &put.value_size);
+    ASSENT_ASSERT(error == 0);
+    assent_branch_id_encode(&branch->id, key);
+    if (action->forced) {
+        put.token = (uintptr_t)branch;
+        put.token2 = action->record;
+        branch->records_pending++;
+        agent->records_pending++;
+    } else {
+        put.flags = ASSENT_PUT_LAZY;
+    }
+    crash_point(log_points[action->record].before);
+    error = assent_store_put(agent->store, &put);
+    if (error)
+        assent_panic(ASSENT_EXIT_RUNTIME, "log_failed", "error=%s",
+                     assent_log_quote(assent_error_text(error)));
+    if (!action->forced)
+        crash_point(log_points[action->record].after);
+}
+
+static uint32_t work_timeout_ms(const struct step *step)
+{
+    uint32_t most = step->branch->agent->options.work_timeout_ms;
+    uint32_t asked = step->wire ? step->wire->u.branch.message.timeout_ms : 0;
+
+    return asked && asked < most ? asked : most;
+}
+
+static void call_resource(const struct step *step, const struct assent_part_action *action)
+{
+    struct agent_branch *branch = step->branch;
+    struct assent_participant *agent = branch->agent;
+    bool work = action->with_work || action->operation == ASSENT_OP_WORK;
+    struct assent_bytes bytes = {NULL, 0};
+    struct agent_job *job;
+
+    if (work && step->wire)
+        bytes = step->wire->u.branch.work;
+    job = agent_job_new(branch->resource->finisher, bytes.data, bytes.size);
+    if (!job)
+        assent_panic(ASSENT_EXIT_RUNTIME, "out_of_memory", "what=call");
+    job->lane = &branch->lane;
+    job->operation = action->operation;
+    job->with_begin = action->with_begin;
+    job->with_work = action->with_work;
+    job->call.id = branch->id;
+    job->call.timeout_ms = work_timeout_ms(step);
+    job->context = branch;
+    if (step->wire) {
+        job->request = step->wire->request;
+        job->connection = agent_link_connection(branch->log->link);
+    }
+    agent->work_bytes += bytes.size;
+    agent_workers_submit(agent->workers, job);
+}
+
+static void alarm_person(const struct agent_branch *branch)
+{
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    assent_gtrid_format(&branch->id.gtrid, gtrid);
+    assent_log(ASSENT_LOG_ERROR, "alarm",
+               "gtrid=%s branch=%u resource=%s phase=%s decision=%s told=%s result=%s reason=%s",
+               gtrid, branch->id.branch, branch->resource->name,
+               assent_log_quote(assent_part_phase_name(branch->machine.phase)),
+               assent_decision_name(branch->machine.decision),
+               assent_decision_name(branch->machine.told),
+               assent_log_quote(assent_branch_result_name(branch->machine.result)),
+               assent_log_quote(branch->reason_text ? branch->reason_text : ""));
+}
+
+static void carry_out(const struct step *step, const struct assent_part_actions *actions)
+{
+    for (size_t i = 0; i < actions->count; i++) {
+        const struct assent_part_action *action = &actions->items[i];
+
+        switch (action->kind) {
+        case ASSENT_PART_ACT_SEND:
+        case ASSENT_PART_ACT_WORK_DONE:
+            send_message(step, &action->message);
+            break;
+        case ASSENT_PART_ACT_LOG:
+            log_record(step->branch, action);
+            break;
+        case ASSENT_PART_ACT_CALL:
+            call_resource(step, action);
+            break;
+        case ASSENT_PART_ACT_ALARM:
+            alarm_person(step->branch);
+            break;
+        case ASSENT_PART_ACT_ENDED:
+            break; /* settle() asks the machine */
+        }
+    }
+}
+
+/* ---- what the machine's new state asks of the loop ---- */
+
+static void on_timer(evutil_socket_t fd, short events, void *context);
+
+void agent_driver_timer_off(struct agent_branch *branch)
+{
+    if (branch->timer_set_ms != ASSENT_NO_TIMER)
+        event_del(&branch->timer);
+    branch->timer_set_ms = ASSENT_NO_TIMER;
+}
+
+/* A timer that was put off is left to go off early and looks again then: that is cheaper than
+ * moving it with every message. */
+static void set_timer(struct agent_branch *branch, uint64_t now_ms)
+{
+    uint64_t at_ms = branch->machine.timer_ms;
+    uint64_t wait_ms = at_ms > now_ms ? at_ms - now_ms : 0;
+    struct timeval wait = {(time_t)(wait_ms / 1000), (suseconds_t)(wait_ms % 1000) * 1000};
+
+    if (at_ms == ASSENT_NO_TIMER) {
+        agent_driver_timer_off(branch);
+    } else if (branch->timer_set_ms > at_ms) {
+        if (event_add(&branch->timer, &wait))
+            assent_panic(ASSENT_EXIT_RUNTIME, "out_of_memory", "what=timer");
+        branch->timer_set_ms = at_ms;
+    }
+}
+
+static void settle(struct agent_branch *branch, uint64_t now_ms)
+{
+    if (!assent_part_in_doubt(&branch->machine)) {
+        branch->doubt_since_ms = 0;
+    } else if (branch->doubt_since_ms == 0) {
+        branch->doubt_since_ms = now_ms;
+        branch->doubt_warn_ms = branch->agent->options.in_doubt_warn_ms;
+    }
+    agent_branches_settle(branch);
+    set_timer(branch, now_ms);
+}
+
+static void run_step(const struct step *step, struct assent_part_event *event)
+{
+    struct agent_branch *branch = step->branch;
+    struct assent_part_actions actions;
+
+    event->now_ms = assent_now_ms();
+    assent_part_step(&branch->machine, &branch->resource->config, event, &actions);
+    carry_out(step, &actions);
+    settle(branch, event->now_ms);
+}
+
+static void on_timer(evutil_socket_t fd, short events, void *context)
+{
+    struct agent_branch *branch = context;
+    struct assent_part_event event = {.kind = ASSENT_PART_EV_TIMER};
+
+    (void)fd;
+    (void)events;
+    branch->timer_set_ms = ASSENT_NO_TIMER;
+    run_step(&(struct step){.branch = branch}, &event);
+}
+
+void agent_driver_adopt(struct assent_participant *agent, struct agent_branch *branch,
+                        struct agent_resource *resource)
+{
+    branch->agent = agent;
+    branch->resource = resource;
+    branch->machine.rng = ++agent->seed;
+    event_assign(&branch->timer, agent->base, -1, 0, on_timer, branch);
+}
+
+void agent_driver_carry_out(struct agent_branch *branch, const struct assent_part_actions *actions)
+{
+    carry_out(&(struct step){.branch = branch}, actions);
+    settle(branch, assent_now_ms());
+}
+
+/* ---- messages ---- */
+
+static void log_ignored(const struct coordinator_log *log, const struct assent_message *message,
+                        const char *why)
+{
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    assent_gtrid_format(&message->gtrid, gtrid);
+    assent_log(ASSENT_LOG_WARN, "message_ignored", "gtrid=%s branch=%u log=%s message=%s why=%s",
+               gtrid, message->branch, log->text, assent_message_name(message->kind),
+               assent_log_quote(why));
+}
+
+/* Answers for a branch that is not let in, as its closed machine would. */
+static void answer_closed(struct assent_participant *agent, struct coordinator_log *log,
+                          struct agent_resource *resource, const struct assent_wire *wire,
+                          const char *text)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    char reason_text[ASSENT_REASON_MAX + 1];
+    struct agent_branch closed = {
+        .agent = agent, .log = log, .resource = resource, .reason_text = reason_text};
+    struct assent_part_event event = {
+        .kind = ASSENT_PART_EV_MESSAGE, .now_ms = assent_now_ms(), .message = *message};
+    struct assent_part_actions actions;
+
+    snprintf(reason_text, sizeof(reason_text), "%s", text);
+    memcpy(closed.id.log_id, log->id, sizeof(closed.id.log_id));
+    closed.id.gtrid = message->gtrid;
+    closed.id.branch = message->branch;
+    assent_part_init_closed(&closed.machine, &message->gtrid, message->branch);
+    assent_part_step(&closed.machine, &resource->config, &event, &actions);
+    for (size_t i = 0; i < actions.count; i++)
+        ASSENT_ASSERT(actions.items[i].kind == ASSENT_PART_ACT_SEND);
+    carry_out(&(struct step){.branch = &closed, .wire = wire}, &actions);
+}
+
+/* Why no new branch (or more work) is let in now; NULL: it is. */
+static const char *no_room(const struct assent_participant *agent, const struct assent_wire *wire)
+{
+    if (agent->stopping)
+        return "the participant is stopping";
+    if (agent->work_bytes + wire->u.branch.work.size > AGENT_WORK_BYTES_MAX)
+        return "the participant has too much work waiting";
+    if (agent->branches.count >= agent->options.branches_max)
+        return "the participant is at its limit of branches";
+    if (!assent_store_has_room(agent->store))
+        return "the participant's log has no room";
+    return NULL;
+}
+
+/* The first message for a branch. Only work and prepare may be turned away: whatever else comes may
+ * be about a branch of an earlier life of this process, and its machine has to find out. */
+static void first_message(struct assent_participant *agent, struct coordinator_log *log,
+                          const struct assent_branch_id *id, const struct assent_wire *wire)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    struct agent_resource *resource = agent_resource_find(agent, wire->u.branch.resource);
+    bool opens = message->kind == ASSENT_MSG_WORK || message->kind == ASSENT_MSG_PREPARE;
+    struct assent_part_event event = {.kind = ASSENT_PART_EV_MESSAGE, .message = *message};
+    const char *no = opens ? no_room(agent, wire) : NULL;
+    struct agent_branch *branch;
+
+    if (agent_branches_closed(log, &message->gtrid)) {
+        answer_closed(agent, log, &agent->resources[0], wire,
+                      assent_reason_text(ASSENT_REASON_CLOSED));
+        return;
+    }
+    if (!resource && opens) {
+        no = "the participant has no resource of that name";
+        resource = &agent->resources[0];
+    }
+    if (no) {
+        answer_closed(agent, log, resource, wire, no);
+        return;
+    }
+    branch = resource ? agent_branches_add(&agent->branches, log, id) : NULL;
+    if (!branch) {
+        log_ignored(log, message, resource ? "out of memory" : "no resource of that name");
+        return;
+    }
+    agent_driver_adopt(agent, branch, resource);
+    run_step(&(struct step){.branch = branch, .wire = wire}, &event);
+    if (branch->machine.phase == ASSENT_PART_NONE) /* it was stale, or about nothing */
+        agent_branches_remove(&agent->branches, branch);
+}
+
+void agent_driver_message(struct assent_participant *agent, struct coordinator_log *log,
+                          const struct assent_wire *wire)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    struct assent_part_event event = {.kind = ASSENT_PART_EV_MESSAGE, .message = *message};
+    struct assent_branch_id id;
+    struct agent_branch *branch;
+    const char *no;
+
+    memcpy(id.log_id, log->id, sizeof(id.log_id));
+    id.gtrid = message->gtrid;
+    id.branch = message->branch;
+    branch = agent_branches_find(&agent->branches, &id);
+    no = branch && message->kind == ASSENT_MSG_WORK ? no_room(agent, wire) : NULL;
+    if (!branch)
+        first_message(agent, log, &id, wire);
+    else if (branch->damaged)
+        log_ignored(log, message, "the branch's record is damaged");
+    else if (no)
+        answer_closed(agent, log, branch->resource, wire, no);
+    else
+        run_step(&(struct step){.branch = branch, .wire = wire}, &event);
+}
+
+/* ---- answers of resources and of the store ---- */
+
+/* Trouble that goes on for days must be seen, and must not fill the disk with log lines. */
+static void log_trouble(struct agent_resource *resource, const struct agent_job *job)
+{
+    uint64_t now_ms = assent_now_ms();
+    enum assent_log_level level = ASSENT_LOG_WARN;
+
+    if (job->call.result != ASSENT_RM_RETRY && job->call.result != ASSENT_RM_UNAVAILABLE &&
+        (unsigned)job->call.result < ASSENT_RM_UNKNOWN_CODE)
+        level = ASSENT_LOG_DEBUG;
+    if (level == ASSENT_LOG_WARN && resource->warned_ms && now_ms < resource->warned_ms + 1000) {
+        resource->unsaid++;
+        return;
+    }
+    assent_log(level, "resource_call", "resource=%s result=%s reason=%s unsaid=%" PRIu64,
+               resource->name, assent_rm_result_name(job->call.result),
+               assent_log_quote(job->call.reason), resource->unsaid);
+    if (level == ASSENT_LOG_WARN) {
+        resource->warned_ms = now_ms;
+        resource->unsaid = 0;
+    }
+}
+
+static void check_reply(const struct assent_participant *agent, struct assent_call *call)
+{
+    if (call->reply_size + AGENT_FRAME_EXTRA <= agent->options.frame_bytes_max)
+        return;
+    snprintf(call->reason, sizeof(call->reason), "the reply of %zu bytes does not fit a frame",
+             call->reply_size);
+    call->result = ASSENT_RM_FAILED;
+    call->reply_size = 0;
+}
+
+void agent_driver_worked(struct agent_job *job, void *context)
+{
+    struct assent_participant *agent = context;
+    struct agent_branch *branch = job->context;
+    struct assent_part_event event = {.kind = ASSENT_PART_EV_RM, .operation = job->operation};
+
+    if (job->command) {
+        agent_queries_answer(agent, job);
+        return;
+    }
+    if (job->operation == ASSENT_OP_FORGET) {
+        agent_tombstones_forgotten(agent, job);
+        return;
+    }
+    agent->work_bytes -= job->call.work_size;
+    if (job->operation == ASSENT_OP_WORK)
+        check_reply(agent, &job->call);
+    if (job->call.result != ASSENT_RM_OK)
+        log_trouble(branch->resource, job);
+    if (job->call.result != ASSENT_RM_OK && job->call.reason[0]) {
+        free(branch->reason_text);
+        branch->reason_text = strndup(job->call.reason, ASSENT_REASON_MAX);
+    }
+    event.result = job->call.result;
+    run_step(&(struct step){.branch = branch, .job = job}, &event);
+    agent_job_free(job);
+}
+
+void agent_driver_durable(const struct assent_completion *completion, void *context)
+{
+    struct assent_participant *agent = context;
+    struct agent_branch *branch = (struct agent_branch *)(uintptr_t)completion->token;
+    struct assent_part_event event = {.kind = ASSENT_PART_EV_DURABLE,
+                                      .record = (enum assent_part_record_kind)completion->token2};
+
+    branch->records_pending--;
+    agent->records_pending--;
+    crash_point(log_points[event.record].after);
+    run_step(&(struct step){.branch = branch}, &event);
+}
+
+/* ---- events for all branches ---- */
+
+static void step_open(struct coordinator_log *log, enum assent_part_event_kind kind)
+{
+    struct agent_branch *branch, *next;
+
+    /* A step moves no other branch than its own. */
+    for (branch = TAILQ_FIRST(&log->open); branch; branch = next) {
+        struct assent_part_event event = {.kind = kind};
+
+        next = TAILQ_NEXT(branch, link);
+        if (!branch->damaged)
+            run_step(&(struct step){.branch = branch}, &event);
+    }
+}
+
+void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log)
+{
+    (void)agent;
+    step_open(log, ASSENT_PART_EV_PEER_UP);
+}
+
+void agent_driver_stop(struct assent_participant *agent)
+{
+    struct coordinator_log *log, *next;
+
+    HASH_ITER (hh, agent->branches.logs, log, next)
+        step_open(log, ASSENT_PART_EV_STOP);
+}
+
+bool agent_driver_quiet(const struct assent_participant *agent)
+{
+    if (agent->records_pending || agent_workers_pending(agent->workers))
+        return false;
+    for (size_t i = 0; i < agent->link_count; i++)
+        if (agent_link_output_bytes(agent->links[i]))
+            return false;
+    return true;
+}

@@ -1,0 +1,56 @@
+/*
+ * driver.h: carries events to the branches' machines and their actions out; with tombstones.c,
+ * recovery.c and watch.c, which look after machines at their end, at start and in between.
+ */
+#ifndef ASSENT_AGENT_DRIVER_H
+#define ASSENT_AGENT_DRIVER_H
+
+#include "agent.h"
+
+/* A Branch message from the coordinator of that log. */
+void agent_driver_message(struct assent_participant *agent, struct coordinator_log *log,
+                          const struct assent_wire *wire);
+/* A job is done; frees it. */
+void agent_driver_worked(struct agent_job *job, void *agent);
+/* A forced record is durable. */
+void agent_driver_durable(const struct assent_completion *completion, void *agent);
+/* The coordinator of that log is connected (again). */
+void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log);
+/* This process stops. */
+void agent_driver_stop(struct assent_participant *agent);
+/* Nothing is under way at a resource or in the store, and everything said has been sent. */
+bool agent_driver_quiet(const struct assent_participant *agent);
+/* For recovery: fills a branch that was just added, and carries out what its machine asks. */
+void agent_driver_adopt(struct assent_participant *agent, struct agent_branch *branch,
+                        struct agent_resource *resource);
+void agent_driver_carry_out(struct agent_branch *branch, const struct assent_part_actions *actions);
+void agent_driver_timer_off(struct agent_branch *branch);
+
+/* sent_points.c: a send's crash points, before it is queued and after its bytes have left. */
+ASSENT_CHECKED int agent_sent_open(struct assent_participant *agent);
+void agent_sent_close(struct agent_sent *sent); /* NULL is allowed */
+void agent_sent_before(enum assent_message_kind kind);
+void agent_sent_after(struct assent_participant *agent, enum assent_message_kind kind);
+
+/* queries.c */
+/* Answers a ResourceQuery, now or when a worker has read what it asks for. */
+void agent_queries_ask(struct assent_participant *agent, struct agent_link *link,
+                       const struct assent_wire *wire);
+/* A query's job is done; takes the job. */
+void agent_queries_answer(struct assent_participant *agent, struct agent_job *job);
+
+/* tombstones.c */
+/* The coordinator says that every transaction of its log below that gtrid has ended. */
+void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator_log *log,
+                            const struct assent_gtrid *ended_below);
+/* A FORGET is done; takes the job. */
+void agent_tombstones_forgotten(struct assent_participant *agent, struct agent_job *job);
+
+/* recovery.c */
+ASSENT_CHECKED int agent_recovery_run(struct assent_participant *agent, char *error,
+                                      size_t error_size);
+
+/* watch.c */
+void agent_watch(struct assent_participant *agent);
+
+#endif

@@ -1,0 +1,192 @@
+/*
+ * recovery.c: at start, a machine for every branch that has a record in our store or that a resource
+ * lists as prepared. Our own record goes first, because it knows more (the protocol, a pre-commit, a
+ * decision taken alone). A list that cannot be read is no empty list, so it refuses the start; a
+ * damaged record freezes its branch and nothing else.
+ *
+ * What machines ask for waits: calls until the workers start, messages until a coordinator is
+ * connected.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver.h"
+
+struct recovery {
+    struct assent_participant *agent;
+    struct agent_resource *resource; /* whose list is read */
+    struct assent_branch_id *listed;
+    size_t listed_count, listed_capacity;
+    size_t from_records, from_lists, damaged;
+    int error;
+    char text[ASSENT_REASON_MAX + 1];
+};
+
+static const char *branch_text(const struct assent_branch_id *id)
+{
+    static char text[ASSENT_GTRID_TEXT + 16];
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    assent_gtrid_format(&id->gtrid, gtrid);
+    snprintf(text, sizeof(text), "%s/%u", gtrid, id->branch);
+    return text;
+}
+
+static struct agent_branch *add(struct recovery *recovery, const struct assent_branch_id *id,
+                                struct agent_resource *resource)
+{
+    struct assent_participant *agent = recovery->agent;
+    struct coordinator_log *log = agent_branches_log(&agent->branches, id->log_id);
+    struct agent_branch *branch = log ? agent_branches_add(&agent->branches, log, id) : NULL;
+
+    if (!branch) {
+        recovery->error = log ? ASSENT_E_NOMEM : ASSENT_E_LIMIT;
+        snprintf(recovery->text, sizeof(recovery->text), "cannot take branch %s up: %s",
+                 branch_text(id), assent_error_text(recovery->error));
+        return NULL;
+    }
+    agent_driver_adopt(agent, branch, resource);
+    return branch;
+}
+
+static bool freeze(struct recovery *recovery, const struct assent_branch_id *id, int status)
+{
+    struct agent_branch *branch = add(recovery, id, &recovery->agent->resources[0]);
+
+    assent_log(ASSENT_LOG_ERROR, "record_damaged", "branch=%s error=%s", branch_text(id),
+               assent_log_quote(assent_error_text(status)));
+    recovery->damaged++;
+    if (branch)
+        branch->damaged = true;
+    return branch != NULL;
+}
+
+static bool visit_record(const void *key, size_t key_size, const void *value, size_t value_size,
+                         int status, void *context)
+{
+    struct recovery *recovery = context;
+    struct assent_part_actions actions;
+    struct assent_part_record record;
+    struct agent_resource *resource;
+    struct agent_branch *branch;
+    struct assent_branch_id id;
+
+    if (key_size != ASSENT_BRANCH_ID_BYTES) {
+        assent_log(ASSENT_LOG_ERROR, "record_damaged", "key_bytes=%zu", key_size);
+        recovery->damaged++;
+        return true;
+    }
+    assent_branch_id_decode(key, &id);
+    if (status == 0)
+        status = assent_part_record_decode(value, value_size, &record);
+    if (status == 0 &&
+        (!assent_gtrid_equal(&record.gtrid, &id.gtrid) || record.branch != id.branch))
+        status = ASSENT_E_CORRUPT;
+    if (status)
+        return freeze(recovery, &id, status);
+    resource = agent_resource_find(recovery->agent, record.resource);
+    if (!resource) {
+        recovery->error = ASSENT_E_CONFIG;
+        snprintf(recovery->text, sizeof(recovery->text),
+                 "the log knows branch %s at resource \"%s\", which is not configured",
+                 branch_text(&id), record.resource);
+        return false;
+    }
+    branch = add(recovery, &id, resource);
+    if (!branch)
+        return false;
+    assent_part_recover(&branch->machine, &resource->config, &record, assent_now_ms(),
+                        ++recovery->agent->seed, &actions);
+    agent_driver_carry_out(branch, &actions);
+    recovery->from_records++;
+    return true;
+}
+
+/* The resource may hold its own lock while it lists, so nothing is done here but to note. */
+static void note_listed(const struct assent_branch_id *id, void *context)
+{
+    struct recovery *recovery = context;
+
+    if (recovery->listed_count == recovery->listed_capacity) {
+        size_t capacity = recovery->listed_capacity ? 2 * recovery->listed_capacity : 64;
+        void *listed = realloc(recovery->listed, capacity * sizeof(*recovery->listed));
+
+        if (!listed) {
+            recovery->error = ASSENT_E_NOMEM;
+            return;
+        }
+        recovery->listed = listed;
+        recovery->listed_capacity = capacity;
+    }
+    recovery->listed[recovery->listed_count++] = *id;
+}
+
+static void take_up_listed(struct recovery *recovery, const struct assent_branch_id *id)
+{
+    struct agent_resource *resource = recovery->resource;
+    struct agent_branch *branch = agent_branches_find(&recovery->agent->branches, id);
+    struct assent_part_actions actions;
+
+    if (branch) {
+        if (!branch->damaged && branch->resource != resource)
+            assent_log(ASSENT_LOG_ERROR, "branch_listed_twice", "branch=%s resource=%s and=%s",
+                       branch_text(id), branch->resource->name, resource->name);
+        else if (!branch->damaged && assent_part_final(&branch->machine))
+            assent_log(ASSENT_LOG_ERROR, "branch_came_back",
+                       "branch=%s resource=%s recorded=%s listed=prepared", branch_text(id),
+                       resource->name,
+                       assent_log_quote(assent_part_phase_name(branch->machine.phase)));
+        return;
+    }
+    branch = add(recovery, id, resource);
+    if (!branch)
+        return;
+    assent_part_recover_listed(&branch->machine, &resource->config, &id->gtrid, id->branch,
+                               assent_now_ms(), ++recovery->agent->seed, &actions);
+    agent_driver_carry_out(branch, &actions);
+    recovery->from_lists++;
+}
+
+static int read_list(struct recovery *recovery, struct agent_resource *resource)
+{
+    int error;
+
+    recovery->resource = resource;
+    recovery->listed_count = 0;
+    error = resource->ops->recover(resource->handle, note_listed, recovery);
+    if (error == 0)
+        error = recovery->error;
+    if (error) {
+        snprintf(recovery->text, sizeof(recovery->text),
+                 "resource %s cannot list its prepared branches: %s", resource->name,
+                 assent_error_text(error));
+        return error;
+    }
+    for (size_t i = 0; i < recovery->listed_count && !recovery->error; i++)
+        take_up_listed(recovery, &recovery->listed[i]);
+    return recovery->error;
+}
+
+int agent_recovery_run(struct assent_participant *agent, char *error, size_t error_size)
+{
+    struct recovery recovery = {.agent = agent};
+    int result =
+        assent_store_scan(agent->store, ASSENT_TABLE_BRANCH, NULL, 0, 0, visit_record, &recovery);
+
+    if (result)
+        snprintf(recovery.text, sizeof(recovery.text), "cannot read the log: %s",
+                 assent_error_text(result));
+    else
+        result = recovery.error;
+    for (size_t i = 0; i < agent->resource_count && result == 0; i++)
+        if (agent->resources[i].ops->capabilities & ASSENT_CAP_PREPARED_LIST)
+            result = read_list(&recovery, &agent->resources[i]);
+    if (result)
+        snprintf(error, error_size, "%s", recovery.text);
+    else if (recovery.from_records || recovery.from_lists || recovery.damaged)
+        assent_log(ASSENT_LOG_INFO, "recovered", "from_records=%zu from_lists=%zu damaged=%zu",
+                   recovery.from_records, recovery.from_lists, recovery.damaged);
+    free(recovery.listed);
+    return result;
+}

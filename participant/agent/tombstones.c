@@ -1,0 +1,91 @@
+/*
+ * tombstones.c: final branches answer again until the coordinator says that their transaction has
+ * ended; then nothing about them need be kept: not the marker of the commit at the resource, not
+ * the record in our store, not the machine. Heuristic ones stay, for a person to see.
+ */
+#include <string.h>
+
+#include "driver.h"
+
+/* The marker may go only now: as long as the coordinator could ask again, it is the evidence. */
+static void forget_at_resource(struct assent_participant *agent, const struct agent_branch *branch)
+{
+    struct agent_job *job = agent_job_new(branch->resource->finisher, NULL, 0);
+
+    if (!job)
+        assent_panic(ASSENT_EXIT_RUNTIME, "out_of_memory", "what=forget");
+    job->operation = ASSENT_OP_FORGET;
+    job->call.id = branch->id;
+    job->context = branch->log;
+    agent_workers_submit(agent->workers, job);
+}
+
+static void delete_record(struct assent_participant *agent, const struct agent_branch *branch)
+{
+    uint8_t key[ASSENT_BRANCH_ID_BYTES];
+    struct assent_put put = {.table = ASSENT_TABLE_BRANCH,
+                             .flags = ASSENT_PUT_LAZY | ASSENT_PUT_DELETE,
+                             .key = key,
+                             .key_size = sizeof(key)};
+    int error;
+
+    assent_branch_id_encode(&branch->id, key);
+    error = assent_store_put(agent->store, &put);
+    if (error)
+        assent_panic(ASSENT_EXIT_RUNTIME, "log_failed", "error=%s",
+                     assent_log_quote(assent_error_text(error)));
+}
+
+static void drop(struct assent_participant *agent, struct agent_branch *branch)
+{
+    if (branch->machine.phase == ASSENT_PART_COMMITTED &&
+        (branch->resource->ops->capabilities & ASSENT_CAP_EVIDENCE))
+        forget_at_resource(agent, branch);
+    if (branch->machine.recorded)
+        delete_record(agent, branch);
+    agent_driver_timer_off(branch);
+    agent_branches_remove(&agent->branches, branch);
+}
+
+void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator_log *log,
+                            const struct assent_gtrid *ended_below)
+{
+    struct agent_jobs again = STAILQ_HEAD_INITIALIZER(again);
+    struct agent_branch *branch, *next;
+
+    if (!log->has_ended_below || assent_gtrid_order(ended_below, &log->ended_below) > 0)
+        log->ended_below = *ended_below;
+    log->has_ended_below = true;
+
+    STAILQ_CONCAT(&again, &log->forget_again);
+    while (!STAILQ_EMPTY(&again)) {
+        struct agent_job *job = STAILQ_FIRST(&again);
+
+        STAILQ_REMOVE_HEAD(&again, link);
+        agent_workers_submit(agent->workers, job);
+    }
+    for (branch = TAILQ_FIRST(&log->ended); branch; branch = next) {
+        next = TAILQ_NEXT(branch, link);
+        if (agent_branches_closed(log, &branch->id.gtrid) &&
+            branch->machine.phase != ASSENT_PART_HEURISTIC && agent_lane_idle(&branch->lane) &&
+            branch->records_pending == 0)
+            drop(agent, branch);
+    }
+}
+
+void agent_tombstones_forgotten(struct assent_participant *agent, struct agent_job *job)
+{
+    struct coordinator_log *log = job->context;
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    (void)agent;
+    if (job->call.result == ASSENT_RM_OK || job->call.result == ASSENT_RM_NOT_FOUND) {
+        agent_job_free(job);
+        return;
+    }
+    assent_gtrid_format(&job->call.id.gtrid, gtrid);
+    assent_log(ASSENT_LOG_DEBUG, "forget_failed", "gtrid=%s branch=%u result=%s reason=%s", gtrid,
+               job->call.id.branch, assent_rm_result_name(job->call.result),
+               assent_log_quote(job->call.reason));
+    STAILQ_INSERT_TAIL(&log->forget_again, job, link);
+}

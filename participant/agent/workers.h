@@ -1,0 +1,75 @@
+/*
+ * workers.h: runs the blocking operations of resources on threads, and brings the results back to
+ * the loop through a descriptor.
+ *
+ * Work (and the reading of committed data) runs on a bounded pool. Everything that ends a branch
+ * runs on one finishing thread per resource, which takes all that is queued at once, so that a
+ * resource can commit a group of branches with one sync. Deliberately not here: what a result means.
+ *
+ * Threads: all functions belong to the loop's thread. A job belongs to the workers from submit until
+ * done() is called with it.
+ */
+#ifndef ASSENT_AGENT_WORKERS_H
+#define ASSENT_AGENT_WORKERS_H
+
+#include <sys/queue.h>
+
+#include "assent/participant.h"
+
+struct agent_workers;
+struct agent_finisher; /* a resource as the workers know it */
+struct agent_job;
+STAILQ_HEAD(agent_jobs, agent_job);
+
+/* The calls of one branch: never two at a time, in the order of submit. */
+struct agent_lane {
+    struct agent_jobs waiting;
+    bool busy;
+};
+
+/* One call, or a row of calls for one branch: begin if asked, work if asked, then `operation`. The
+ * first result that is not OK ends the row. */
+struct agent_job {
+    STAILQ_ENTRY(agent_job) link;
+    struct agent_finisher *finisher;
+    struct agent_lane *lane;         /* NULL: alone in the world */
+    enum assent_operation operation; /* ignored for a query */
+    bool with_begin, with_work;
+    struct assent_call call; /* id, work and timeout_ms from the caller; results from the workers */
+    void *context;           /* the caller's, as the next two are */
+    uint64_t request;        /* that it answers, if that came over ... */
+    uint64_t connection;     /* ... this connection */
+    char *command;           /* not NULL: a query; owned by the job */
+    int query_error;         /* 0: call.reply holds the JSON text; else call.reason says why */
+};
+
+/* done() is called inside agent_workers_process() and owns the job from then on. */
+ASSENT_CHECKED int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *),
+                                     void *context, struct agent_workers **ret_workers);
+/* Jobs may be submitted before start; they wait. Finishers live as long as the workers. */
+ASSENT_CHECKED int agent_workers_add(struct agent_workers *workers,
+                                     const struct assent_resource_ops *ops, void *resource,
+                                     struct agent_finisher **ret_finisher);
+ASSENT_CHECKED int agent_workers_start(struct agent_workers *workers);
+
+/* A zeroed job with a copy of the work (size 0: none); NULL without memory. */
+struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *work,
+                                size_t work_size);
+void agent_job_free(struct agent_job *job); /* NULL is allowed */
+void agent_lane_init(struct agent_lane *lane);
+bool agent_lane_idle(const struct agent_lane *lane);
+
+void agent_workers_submit(struct agent_workers *workers, struct agent_job *job);
+/* Jobs submitted and not yet given to done(). */
+size_t agent_workers_pending(const struct agent_workers *workers);
+/* Readable when process has something to do. Owned by the workers. */
+int agent_workers_fd(const struct agent_workers *workers);
+void agent_workers_process(struct agent_workers *workers);
+
+/* Asks the threads to end after the call that each is in, and waits up to timeout_ms for them.
+ * False: a resource has not returned. Jobs not begun are dropped. */
+bool agent_workers_stop(struct agent_workers *workers, uint32_t timeout_ms);
+/* Waits for the threads without bound. NULL is allowed. */
+void agent_workers_free(struct agent_workers *workers);
+
+#endif
