@@ -177,6 +177,9 @@ ASSENT_CHECKED int assent_wire_decode(const void *data, size_t size, struct asse
  * 0, ASSENT_E_NOMEM, ASSENT_E_INVALID (a value that decode would refuse), ASSENT_E_TOO_BIG. */
 ASSENT_CHECKED int assent_wire_encode(const struct assent_wire *wire, uint8_t **buffer,
                                       size_t *capacity, size_t *ret_size);
+/* Says what encode would refuse: 0, or ASSENT_E_INVALID with the field named in error. */
+ASSENT_CHECKED int assent_wire_check(const struct assent_wire *wire, char *error,
+                                     size_t error_size);
 const char *assent_wire_name(int kind);
 
 #endif

@@ -308,17 +308,25 @@ static int reserve(uint8_t **buffer, size_t *capacity, size_t size)
     return 0;
 }
 
+int assent_wire_check(const struct assent_wire *wire, char *error, size_t error_size)
+{
+    struct codec_check check = {
+        .violation = ASSENT_E_INVALID, .item = -1, .text = error, .text_size = error_size};
+
+    codec_check_wire(&check, wire);
+    return check.failed;
+}
+
 int assent_wire_encode(const struct assent_wire *wire, uint8_t **buffer, size_t *capacity,
                        size_t *ret_size)
 {
-    struct codec_check check = {.violation = ASSENT_E_INVALID, .item = -1};
     struct encoding encoding;
     size_t size;
     int error;
 
-    codec_check_wire(&check, wire);
-    if (check.failed != 0)
-        return check.failed;
+    error = assent_wire_check(wire, NULL, 0);
+    if (error != 0)
+        return error;
     assent__v1__envelope__init(&encoding.envelope);
     encoding.json = NULL;
     encoding.envelope.request = wire->request;
