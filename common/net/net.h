@@ -10,13 +10,12 @@
 #define ASSENT_NET_H
 
 #include "assent/types.h"
+#include "frame.h"
 
 struct event_base;
 struct assent_conn;
 struct assent_listener;
 struct assent_dialer;
-
-#define ASSENT_FRAME_HEADER 4
 
 struct assent_net_limits {
     uint32_t frame_bytes_max;       /* longer frames close the connection, before allocation */
@@ -31,7 +30,8 @@ struct assent_conn_handler {
     /* One whole frame; data is valid during the call. */
     void (*frame)(struct assent_conn *conn, const uint8_t *data, size_t size, void *context);
     /* The connection is gone (error: ASSENT_E_*; detail: a sentence for the log). The conn is freed
-     * after this returns. Not called for assent_conn_close(). */
+     * after this returns. Not called for assent_conn_close(), but for the end after
+     * assent_conn_close_after_flush(). May be NULL, as may heartbeat. */
     void (*closed)(struct assent_conn *conn, int error, const char *detail, void *context);
     /* Every heartbeat_ms once established: send something. */
     void (*heartbeat)(struct assent_conn *conn, void *context);
@@ -42,12 +42,15 @@ ASSENT_CHECKED int assent_conn_new(struct event_base *base, int fd,
                                    const struct assent_net_limits *limits,
                                    const struct assent_conn_handler *handler, void *context,
                                    struct assent_conn **ret_conn);
-/* Closes now, unsent output is dropped; freed before the loop's next turn. NULL is allowed. */
+/* Closes now, unsent output is dropped; freed before the loop's next turn. NULL is allowed. Must be
+ * called for every connection that was not closed() before the base is freed. */
 void assent_conn_close(struct assent_conn *conn);
-/* Sends what is queued, then closes; for a last refusal. No more frames are delivered. */
+/* Sends what is queued, then closes; for a last refusal. No more frames are delivered; closed()
+ * comes when the peer has gone too, or after a second. */
 void assent_conn_close_after_flush(struct assent_conn *conn);
-/* Queues one frame; everything queued in one loop turn leaves in one write. 0, ASSENT_E_TOO_BIG,
- * ASSENT_E_LIMIT (output full: the connection will be closed), ASSENT_E_CLOSED, ASSENT_E_NOMEM. */
+/* Queues one frame of at least one byte; everything queued in one loop turn leaves in one write. 0,
+ * ASSENT_E_TOO_BIG, ASSENT_E_LIMIT (output full), ASSENT_E_NOMEM, ASSENT_E_CLOSED. After LIMIT and
+ * NOMEM closed() will be called, from the loop. */
 int assent_conn_send(struct assent_conn *conn, const void *data, size_t size);
 /* The handshake is over: full frame limit, heartbeats on if `heartbeats`. */
 void assent_conn_established(struct assent_conn *conn, bool heartbeats);
@@ -80,14 +83,15 @@ const char *assent_listener_address(const struct assent_listener *listener);
 /* Connects to address now and again after each assent_dialer_retry(), with jittered exponential
  * back-off from min_ms to max_ms; connected() takes fd and resets nothing: call
  * assent_dialer_succeeded() after the handshake. Resolves names anew each time (blocking, so name
- * addresses or hosts-file names). failed() is told each failure, for the log. */
+ * addresses or hosts-file names). failed() is told each failure, for the log; the next
+ * attempt is arranged already. 0, ASSENT_E_INVALID (address), ASSENT_E_NOMEM. */
 ASSENT_CHECKED int assent_dialer_open(struct event_base *base, const char *address, uint32_t min_ms,
                                       uint32_t max_ms, void (*connected)(int fd, void *context),
                                       void (*failed)(const char *detail, void *context),
                                       void *context, struct assent_dialer **ret_dialer);
 void assent_dialer_retry(struct assent_dialer *dialer);     /* the connection ended: dial again */
 void assent_dialer_succeeded(struct assent_dialer *dialer); /* back-off starts from min_ms again */
-void assent_dialer_close(struct assent_dialer *dialer);
+void assent_dialer_close(struct assent_dialer *dialer);     /* also from its callbacks */
 
 /* Blocking connect with a deadline, for clients without a loop: returns a non-blocking fd, or
  * ASSENT_E_CONNECT / ASSENT_E_TIMEOUT / ASSENT_E_INVALID with a sentence in error. */
