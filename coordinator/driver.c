@@ -1,0 +1,474 @@
+/* driver.c: events into the core, its actions out to the log, participants and those who wait. */
+#include "driver.h"
+
+#include <string.h>
+
+#include "assent/participant.h"
+
+#include "crash_point.h"
+#include "gtrid.h"
+#include "outcomes.h"
+#include "server.h"
+
+/* Crash points around each message and each record. */
+struct points {
+    bool named;
+    enum assent_crash_point before, after;
+};
+
+static const struct points send_points[ASSENT_MSG_INQUIRE + 1] = {
+    [ASSENT_MSG_PREPARE] = {true, ASSENT_CRASH_coord_before_send_prepare,
+                            ASSENT_CRASH_coord_after_send_prepare},
+    [ASSENT_MSG_PRECOMMIT] = {true, ASSENT_CRASH_coord_before_send_precommit,
+                              ASSENT_CRASH_coord_after_send_precommit},
+    [ASSENT_MSG_COMMIT] = {true, ASSENT_CRASH_coord_before_send_commit,
+                           ASSENT_CRASH_coord_after_send_commit},
+    [ASSENT_MSG_ABORT] = {true, ASSENT_CRASH_coord_before_send_abort,
+                          ASSENT_CRASH_coord_after_send_abort},
+    [ASSENT_MSG_COMMIT_ONE_PHASE] = {true, ASSENT_CRASH_coord_before_send_one_phase,
+                                     ASSENT_CRASH_coord_after_send_one_phase},
+};
+
+static const struct points log_points[] = {
+    [ASSENT_COORD_RECORD_ONE_PHASE] = {true, ASSENT_CRASH_coord_before_log_one_phase,
+                                       ASSENT_CRASH_coord_after_log_one_phase},
+    [ASSENT_COORD_RECORD_PRECOMMIT] = {true, ASSENT_CRASH_coord_before_log_precommit,
+                                       ASSENT_CRASH_coord_after_log_precommit},
+    [ASSENT_COORD_RECORD_COMMIT] = {true, ASSENT_CRASH_coord_before_log_commit,
+                                    ASSENT_CRASH_coord_after_log_commit},
+    [ASSENT_COORD_RECORD_OUTCOME] = {true, ASSENT_CRASH_coord_before_log_outcome,
+                                     ASSENT_CRASH_coord_after_log_outcome},
+};
+
+static uint32_t elapsed_ms(const struct transaction *t)
+{
+    uint64_t ms = assent_now_ms() - t->begun_ms;
+
+    /* 0 in a record means never. */
+    return ms == 0 ? 1 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+/* --- out: messages --- */
+
+void driver_send(struct server *server, struct session *session, const struct transaction *t,
+                 const struct assent_message *message, uint64_t request,
+                 const struct assent_bytes *work)
+{
+    const struct participant *p = NULL;
+    struct assent_wire wire = {.kind = ASSENT_WIRE_BRANCH, .request = request};
+    struct points points = send_points[message->kind];
+
+    if (assent_conn_output_bytes(session->conn) > server->options.output_bytes_max / 2)
+        return;
+    if (t != NULL)
+        p = participants_get(server, t->machine.branches[message->branch - 1].participant);
+    wire.u.branch.message = *message;
+    memcpy(wire.u.branch.log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES);
+    wire.u.branch.resource = p == NULL ? "" : p->resource;
+    wire.u.branch.traceparent = t == NULL ? "" : t->traceparent;
+    if (work != NULL)
+        wire.u.branch.work = *work;
+    if (points.named)
+        assent_crash_point(points.before);
+    session_send(session, &wire);
+    if (points.named)
+        sent_points_after(server, points.after);
+}
+
+static void send_action(struct server *server, const struct transaction *t,
+                        const struct assent_coord_action *action)
+{
+    const struct participant *p = participants_get(server, action->participant);
+    const struct branch_context *b = &t->branches[action->message.branch - 1];
+    struct assent_bytes work = {b->work, b->work_size};
+
+    /* Not connected is as good as lost: the machine sends again when it is back, or in time. */
+    if (p != NULL && participant_is_up(p))
+        driver_send(server, p->session, t, &action->message, 0,
+                    action->message.has_work ? &work : NULL);
+}
+
+/* --- out: the log --- */
+
+void driver_describe(const struct transaction *t, enum assent_coord_record_kind kind,
+                     struct assent_coord_record *ret_record)
+{
+    struct assent_coord_record *r = ret_record;
+
+    assent_coord_to_record(&t->machine, kind, r);
+    r->begun_wall_ms = t->begun_wall_ms;
+    r->decided_ms = t->decided_ms;
+    r->ended_ms = t->ended_ms;
+    text_copy(r->key, sizeof(r->key), t->key);
+    text_copy(r->reason_text, sizeof(r->reason_text), t->reason_text);
+    for (uint32_t i = 0; i < r->branch_count; i++) {
+        const struct branch_context *b = &t->branches[r->branches[i].number - 1];
+
+        r->branches[i].voted_ms = b->voted_ms;
+        r->branches[i].done_ms = b->done_ms;
+    }
+}
+
+static void write_record(struct server *server, const struct transaction *t,
+                         const struct assent_coord_action *action)
+{
+    uint8_t value[ASSENT_RECORD_BYTES_MAX];
+    struct assent_coord_record record;
+    struct assent_put put = {.table = ASSENT_TABLE_TRANSACTION, .value = value};
+    int r;
+
+    driver_describe(t, action->record, &record);
+    if (action->record == ASSENT_COORD_RECORD_COMMIT)
+        put.flags |= ASSENT_PUT_DECIDE;
+    /* The decision may be told only when this is on disk, but it is made now. */
+    if (record.decision != ASSENT_DECISION_NONE && record.decided_ms == 0)
+        record.decided_ms = elapsed_ms(t);
+    if (action->record == ASSENT_COORD_RECORD_OUTCOME)
+        record.ended_age_ms = assent_store_age_ms(server->store);
+    if (!action->forced)
+        put.flags |= ASSENT_PUT_LAZY;
+    put.key = t->machine.gtrid.bytes;
+    put.key_size = sizeof(t->machine.gtrid.bytes);
+    put.token = t->order;
+    put.token2 = (uint64_t)action->record;
+    assent_crash_point(log_points[action->record].before);
+    r = assent_coord_record_encode(&record, value, sizeof(value), &put.value_size);
+    if (r == 0)
+        r = assent_store_put(server->store, &put);
+    /* What cannot be written cannot be promised, and the machine waits for it: the restart reads
+     * what is there. The queue is longer than all transactions together. */
+    if (r != 0)
+        assent_panic(ASSENT_EXIT_RUNTIME, "log_put_failed", "what=%s error=%s",
+                     assent_log_quote(assent_coord_record_name((int)action->record)),
+                     assent_error_name(r));
+}
+
+/* --- out: those who wait --- */
+
+void driver_answer_of(const struct transaction *t, struct answer *ret_answer)
+{
+    ret_answer->gtrid = t->machine.gtrid;
+    ret_answer->outcome = t->machine.outcome;
+    ret_answer->ended = t->machine.phase >= ASSENT_COORD_ENDING;
+    ret_answer->phase = assent_coord_phase_name((int)t->machine.phase);
+    text_copy(ret_answer->reason, sizeof(ret_answer->reason), t->reason_text);
+}
+
+static void answer_waiters(struct server *server, const struct transaction *t, bool ended)
+{
+    struct waiter *waiter, *next;
+    struct answer answer;
+
+    if (TAILQ_EMPTY(&t->waiters) || t->machine.outcome == ASSENT_OUTCOME_UNKNOWN)
+        return;
+    driver_answer_of(t, &answer);
+    for (waiter = TAILQ_FIRST(&t->waiters); waiter != NULL; waiter = next) {
+        next = TAILQ_NEXT(waiter, of_transaction);
+        if (waiter->until_end && !ended)
+            continue;
+        ASSENT_CRASH_POINT(coord_before_reply);
+        session_answer(waiter->session, waiter->request, &answer);
+        sent_points_after(server, ASSENT_CRASH_coord_after_reply);
+        session_wait_over(waiter);
+    }
+}
+
+static void alarm(struct server *server, const struct transaction *t, uint32_t branch)
+{
+    const struct assent_coord_branch *b = &t->machine.branches[branch - 1];
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    server->metrics.alarms++;
+    assent_gtrid_format(&t->machine.gtrid, text);
+    assent_log(ASSENT_LOG_WARN, "branch_contradicts",
+               "gtrid=%s branch=%u participant=%s decision=%s result=%s", text, branch,
+               participants_name(server, b->participant),
+               assent_decision_name((int)t->machine.decision),
+               assent_log_quote(assent_branch_result_name((int)b->result)));
+}
+
+static void end(struct server *server, struct transaction *t)
+{
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    assent_gtrid_format(&t->machine.gtrid, text);
+    assent_log(ASSENT_LOG_DEBUG, "ended", "gtrid=%s outcome=%s ms=%u", text,
+               assent_outcome_name((int)t->machine.outcome), t->ended_ms);
+    recent_add(&server->recent, &t->machine.gtrid);
+    transactions_remove(t);
+}
+
+static bool needs_work(enum assent_coord_phase phase)
+{
+    return phase == ASSENT_COORD_ACTIVE || phase == ASSENT_COORD_VOTING ||
+           phase == ASSENT_COORD_ONE_PHASE_LOGGING || phase == ASSENT_COORD_ONE_PHASE;
+}
+
+void driver_carry_out(struct server *server, struct transaction *t)
+{
+    const struct assent_coord_actions *actions = &server->actions;
+    bool ended = false;
+
+    for (size_t i = 0; i < actions->count; i++) {
+        const struct assent_coord_action *action = &actions->items[i];
+
+        switch (action->kind) {
+        case ASSENT_COORD_ACT_SEND:
+            send_action(server, t, action);
+            break;
+        case ASSENT_COORD_ACT_LOG:
+            write_record(server, t, action);
+            break;
+        case ASSENT_COORD_ACT_REPLY:
+            answer_waiters(server, t, false);
+            break;
+        case ASSENT_COORD_ACT_ENLISTED:
+            server->enlisted = action->branch;
+            server->enlist_error = 0;
+            break;
+        case ASSENT_COORD_ACT_REFUSED:
+            server->enlist_error = action->error;
+            break;
+        case ASSENT_COORD_ACT_ALARM:
+            alarm(server, t, action->branch);
+            break;
+        case ASSENT_COORD_ACT_ENDED:
+            ended = true;
+            break;
+        }
+    }
+    if (!needs_work(t->machine.phase))
+        transactions_release_work(t);
+    if (t->machine.phase != ASSENT_COORD_ACTIVE) {
+        session_disown(t);
+        relays_transaction_over(server, t);
+    }
+    /* That every branch has obeyed may be told before it is on record: a restart asks again. */
+    if (t->machine.phase >= ASSENT_COORD_ENDING)
+        answer_waiters(server, t, true);
+    if (ended)
+        end(server, t);
+    else
+        transactions_arm(t);
+}
+
+/* --- in: events --- */
+
+static void make_reason(struct server *server, struct transaction *t,
+                        const struct assent_coord_event *event, const char *text)
+{
+    const struct assent_coord *m = &t->machine;
+    struct missing_vote missing[ASSENT_BRANCHES_MAX];
+    size_t missing_count = 0;
+    const char *name = NULL;
+
+    for (uint32_t i = 0; i < m->branch_count; i++) {
+        const struct participant *p = participants_get(server, m->branches[i].participant);
+
+        if (m->branches[i].vote == ASSENT_VOTE_NONE && p != NULL)
+            missing[missing_count++] = (struct missing_vote){p->full, participant_is_up(p)};
+    }
+    /* An active transaction has asked nobody to vote. */
+    if (m->reason_branch == 0)
+        missing_count = 0;
+    else
+        name = participants_name(server, m->branches[m->reason_branch - 1].participant);
+    /* A no without words: the enum says why, unless it only says no again. */
+    if (event->kind == ASSENT_COORD_EV_MESSAGE && (text == NULL || text[0] == '\0') &&
+        event->message.reason != ASSENT_REASON_NONE && event->message.reason != m->reason)
+        text = assent_reason_text((int)event->message.reason);
+    if (event->kind == ASSENT_COORD_EV_MESSAGE && event->message.branch != m->reason_branch)
+        text = NULL;
+    reason_format(m->reason, name, text, missing, missing_count, t->reason_text);
+}
+
+static void on_decided(struct server *server, struct transaction *t)
+{
+    const struct assent_coord *m = &t->machine;
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    server->metrics.decided[m->protocol][m->outcome]++;
+    if (t->decided_ms == 0)
+        t->decided_ms = elapsed_ms(t);
+    assent_gtrid_format(&m->gtrid, text);
+    assent_log(m->outcome == ASSENT_OUTCOME_MIXED || m->outcome == ASSENT_OUTCOME_HAZARD
+                   ? ASSENT_LOG_WARN
+                   : ASSENT_LOG_DEBUG,
+               "decided", "gtrid=%s outcome=%s reason=%s ms=%u", text,
+               assent_outcome_name((int)m->outcome), assent_log_quote(t->reason_text),
+               t->decided_ms);
+}
+
+void driver_step(struct server *server, struct transaction *t, struct assent_coord_event *event,
+                 const char *text)
+{
+    struct assent_coord *m = &t->machine;
+    enum assent_outcome before = m->outcome;
+
+    event->now_ms = assent_now_ms();
+    assent_coord_step(m, &server->coord, event, &server->actions);
+    if (event->kind == ASSENT_COORD_EV_MESSAGE && event->message.branch <= m->branch_count) {
+        const struct assent_coord_branch *b = &m->branches[event->message.branch - 1];
+        struct branch_context *times = &t->branches[event->message.branch - 1];
+
+        if (b->vote != ASSENT_VOTE_NONE && times->voted_ms == 0)
+            times->voted_ms = elapsed_ms(t);
+        if (b->result != ASSENT_RESULT_NONE && times->done_ms == 0)
+            times->done_ms = elapsed_ms(t);
+    }
+    if (m->decision == ASSENT_DECISION_ABORT && t->reason_text[0] == '\0')
+        make_reason(server, t, event, text);
+    if (m->phase >= ASSENT_COORD_ENDING && t->ended_ms == 0)
+        t->ended_ms = elapsed_ms(t);
+    if (m->outcome != before)
+        on_decided(server, t);
+    driver_carry_out(server, t);
+}
+
+int driver_enlist(struct server *server, struct transaction *t,
+                  const struct participant *participant, bool has_work, uint32_t *ret_branch)
+{
+    struct assent_coord_event event = {
+        .kind = ASSENT_COORD_EV_ENLIST,
+        .participant = participant->number,
+        .epoch = participant->epoch,
+        .has_work = has_work,
+        .one_phase = (participant->capabilities & ASSENT_CAP_ONE_PHASE) != 0,
+    };
+
+    for (uint32_t i = 0; i < t->machine.branch_count; i++)
+        if (t->machine.branches[i].participant == participant->number) {
+            *ret_branch = i + 1;
+            return t->machine.phase == ASSENT_COORD_ACTIVE ? 0 : ASSENT_E_STATE;
+        }
+    server->enlist_error = ASSENT_E_STATE;
+    driver_step(server, t, &event, NULL);
+    if (server->enlist_error == 0)
+        *ret_branch = server->enlisted;
+    return server->enlist_error;
+}
+
+void driver_commit(struct server *server, struct transaction *t)
+{
+    t->asked_ms = elapsed_ms(t);
+    driver_step(server, t, &(struct assent_coord_event){.kind = ASSENT_COORD_EV_COMMIT}, NULL);
+}
+
+void driver_rollback(struct server *server, struct transaction *t, enum assent_reason reason)
+{
+    driver_step(server, t,
+                &(struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK, .reason = reason},
+                NULL);
+}
+
+void driver_work_failed(struct server *server, struct transaction *t, uint32_t branch,
+                        const char *text)
+{
+    driver_step(server, t,
+                &(struct assent_coord_event){.kind = ASSENT_COORD_EV_WORK_FAILED, .branch = branch},
+                text);
+}
+
+void driver_application_gone(struct server *server, struct transaction *t)
+{
+    driver_rollback(server, t, ASSENT_REASON_APPLICATION_GONE);
+}
+
+void driver_due(struct transaction *t, void *context)
+{
+    driver_step(context, t, &(struct assent_coord_event){.kind = ASSENT_COORD_EV_TIMER}, NULL);
+}
+
+void driver_durable(const struct assent_completion *completion, void *context)
+{
+    struct server *server = context;
+    struct assent_coord_event event = {.kind = ASSENT_COORD_EV_DURABLE};
+    struct transaction *t;
+
+    if (completion->token2 == TOKEN_PARTICIPANT) {
+        participants_durable(server, (uint32_t)completion->token);
+        return;
+    }
+    t = transactions_find_order(&server->transactions, completion->token);
+    ASSENT_ASSERT(t != NULL);
+    event.record = (enum assent_coord_record_kind)completion->token2;
+    event.standing = completion->standing;
+    assent_crash_point(log_points[event.record].after);
+    driver_step(server, t, &event, NULL);
+}
+
+static bool has_branch_at(const struct server *server, const struct transaction *t,
+                          const struct session *session, uint32_t branch)
+{
+    const struct participant *p;
+
+    if (branch == 0 || branch > t->machine.branch_count)
+        return false;
+    p = participants_get(server, t->machine.branches[branch - 1].participant);
+    return p != NULL && p->session == session;
+}
+
+void driver_participant_up(struct server *server, struct session *session)
+{
+    struct transaction *t, *next;
+
+    for (uint32_t i = 0; i < server->participants.count; i++) {
+        const struct participant *p = server->participants.by_number[i];
+        struct assent_coord_event event = {
+            .kind = ASSENT_COORD_EV_PEER_UP, .participant = p->number, .epoch = p->epoch};
+
+        if (p->session != session)
+            continue;
+        HASH_ITER (hh, server->transactions.by_order, t, next) {
+            for (uint32_t k = 1; k <= t->machine.branch_count; k++)
+                if (t->machine.branches[k - 1].participant == p->number) {
+                    driver_step(server, t, &event, NULL);
+                    break;
+                }
+        }
+    }
+}
+
+/* No machine: what is on record answers, or its absence. A damaged record answers nothing. */
+static void answer_without_machine(struct server *server, struct session *session,
+                                   const struct assent_message *message)
+{
+    struct assent_coord_record record;
+    int r = outcomes_read(server, &message->gtrid, &record);
+
+    if (r != 0 && r != ASSENT_E_NOT_FOUND)
+        return;
+    assent_coord_answer_unknown(&server->coord, r == 0 ? &record : NULL, message, &server->actions);
+    for (size_t i = 0; i < server->actions.count; i++)
+        driver_send(server, session, NULL, &server->actions.items[i].message, 0, NULL);
+}
+
+void driver_message(struct server *server, struct session *session, const struct assent_wire *wire)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    struct assent_coord_event event = {.kind = ASSENT_COORD_EV_MESSAGE, .message = *message};
+    struct transaction *t;
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    assent_gtrid_format(&message->gtrid, text);
+    if (memcmp(wire->u.branch.log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES) !=
+            0 ||
+        !outcomes_is_ours(server, &message->gtrid)) {
+        assent_log(ASSENT_LOG_WARN, "foreign_gtrid_ignored", "gtrid=%s name=%s kind=%s", text,
+                   assent_log_quote(session->name), assent_message_name((int)message->kind));
+        return;
+    }
+    if (message->kind == ASSENT_MSG_WORK_REPLY) {
+        relays_answer(server, session, wire);
+        return;
+    }
+    t = transactions_find(&server->transactions, &message->gtrid);
+    if (t == NULL)
+        answer_without_machine(server, session, message);
+    else if (has_branch_at(server, t, session, message->branch))
+        driver_step(server, t, &event, wire->u.branch.reason_text);
+    else
+        assent_log(ASSENT_LOG_WARN, "branch_of_another_ignored",
+                   "gtrid=%s branch=%u name=%s kind=%s", text, message->branch,
+                   assent_log_quote(session->name), assent_message_name((int)message->kind));
+}

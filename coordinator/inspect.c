@@ -1,0 +1,384 @@
+/* inspect.c: JSON views. Nothing here changes anything. */
+#include "inspect.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "driver.h"
+#include "gtrid.h"
+#include "outcomes.h"
+#include "server.h"
+
+#define LIMIT_DEFAULT 100
+
+/* Running out of memory for a view is no reason to guess: the answer is refused. */
+static json_t *gtrid_json(const struct assent_gtrid *gtrid)
+{
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    assent_gtrid_format(gtrid, text);
+    return json_string(text);
+}
+
+static json_t *time_json(uint64_t wall_ms, bool known)
+{
+    char text[25];
+
+    if (!known)
+        return json_null();
+    assent_wall_format(wall_ms, text);
+    return json_string(text);
+}
+
+/* A transaction as the views see it, live or from its record. */
+struct view {
+    struct assent_coord_record record;
+    const char *phase;
+    uint32_t asked_ms;
+    const struct transaction *live; /* NULL: ended */
+};
+
+static void view_live(const struct transaction *t, struct view *view)
+{
+    driver_describe(t, ASSENT_COORD_RECORD_OUTCOME, &view->record);
+    /* A record of the end says what the outcome will be; people are told what stands. */
+    view->record.outcome = t->machine.outcome;
+    view->phase = assent_coord_phase_name((int)t->machine.phase);
+    view->asked_ms = t->asked_ms;
+    view->live = t;
+}
+
+static bool view_ended(struct server *server, const struct assent_gtrid *gtrid, struct view *view)
+{
+    if (outcomes_read(server, gtrid, &view->record) != 0)
+        return false;
+    view->phase = assent_coord_phase_name(ASSENT_COORD_ENDED);
+    view->asked_ms = 0;
+    view->live = NULL;
+    return true;
+}
+
+/* --- one transaction --- */
+
+struct moment {
+    uint32_t ms;
+    char event[2 * ASSENT_NAME_MAX + 64];
+};
+
+struct timeline {
+    struct moment moments[2 * ASSENT_BRANCHES_MAX + 4];
+    size_t count;
+};
+
+static void add_moment(struct timeline *line, bool happened, uint32_t ms, const char *first,
+                       const char *second)
+{
+    struct moment *moment = &line->moments[line->count];
+
+    if (!happened)
+        return;
+    moment->ms = ms;
+    snprintf(moment->event, sizeof(moment->event), "%s%s", first, second);
+    line->count++;
+}
+
+static int compare_moments(const void *a, const void *b)
+{
+    const struct moment *x = a, *y = b;
+
+    return x->ms < y->ms ? -1 : x->ms > y->ms ? 1 : x < y ? -1 : 1;
+}
+
+static json_t *timeline_json(const struct server *server, const struct view *view)
+{
+    const struct assent_coord_record *r = &view->record;
+    struct timeline line = {.count = 0};
+    json_t *out = json_array();
+
+    add_moment(&line, true, 0, "begun", "");
+    add_moment(&line, view->asked_ms != 0, view->asked_ms, "commit requested", "");
+    for (uint32_t i = 0; i < r->branch_count; i++) {
+        const struct assent_coord_record_branch *b = &r->branches[i];
+        char text[64];
+
+        snprintf(text, sizeof(text), " voted %s", assent_vote_name((int)b->vote));
+        add_moment(&line, b->voted_ms != 0, b->voted_ms, participants_name(server, b->participant),
+                   text);
+    }
+    add_moment(&line, r->decided_ms != 0, r->decided_ms,
+               "decided: ", assent_decision_name((int)r->decision));
+    for (uint32_t i = 0; i < r->branch_count; i++) {
+        const struct assent_coord_record_branch *b = &r->branches[i];
+        char text[64];
+
+        snprintf(text, sizeof(text), " %s", assent_branch_result_name((int)b->result));
+        add_moment(&line, b->done_ms != 0 && b->vote != ASSENT_VOTE_NO, b->done_ms,
+                   participants_name(server, b->participant), text);
+    }
+    add_moment(&line, r->ended_ms != 0, r->ended_ms,
+               "ended: ", assent_outcome_name((int)r->outcome));
+    qsort(line.moments, line.count, sizeof(line.moments[0]), compare_moments);
+    for (size_t i = 0; i < line.count; i++)
+        json_array_append_new(out, json_pack("{s:o, s:s}", "at",
+                                             time_json(r->begun_wall_ms + line.moments[i].ms, true),
+                                             "event", line.moments[i].event));
+    return out;
+}
+
+static bool is_waited_for(const struct transaction *t, uint32_t number)
+{
+    const struct assent_coord_branch *b = &t->machine.branches[number - 1];
+
+    switch (t->machine.phase) {
+    case ASSENT_COORD_VOTING:
+        return b->vote == ASSENT_VOTE_NONE;
+    case ASSENT_COORD_PRECOMMITTING:
+        return b->vote == ASSENT_VOTE_YES && !b->precommitted;
+    case ASSENT_COORD_COMMITTING:
+        return b->vote == ASSENT_VOTE_YES && b->result == ASSENT_RESULT_NONE;
+    case ASSENT_COORD_ABORTING:
+    case ASSENT_COORD_ONE_PHASE:
+        return b->vote != ASSENT_VOTE_READ_ONLY && b->result == ASSENT_RESULT_NONE;
+    case ASSENT_COORD_ACTIVE:
+    case ASSENT_COORD_PRECOMMIT_LOGGING:
+    case ASSENT_COORD_COMMIT_LOGGING:
+    case ASSENT_COORD_ONE_PHASE_LOGGING:
+    case ASSENT_COORD_ENDING:
+    case ASSENT_COORD_ENDED:
+        return false;
+    }
+    return false;
+}
+
+static json_t *transaction_json(const struct server *server, const struct view *view)
+{
+    const struct assent_coord_record *r = &view->record;
+    json_t *branches = json_array(), *waiting = json_array();
+
+    for (uint32_t i = 0; i < r->branch_count; i++) {
+        const struct assent_coord_record_branch *b = &r->branches[i];
+        const char *name = participants_name(server, b->participant);
+
+        json_array_append_new(branches, json_pack("{s:I, s:s, s:s, s:s, s:I}", "number",
+                                                  (json_int_t)b->number, "participant", name,
+                                                  "vote", assent_vote_name((int)b->vote), "result",
+                                                  assent_branch_result_name((int)b->result),
+                                                  "epoch", (json_int_t)b->epoch));
+        if (view->live != NULL && is_waited_for(view->live, b->number))
+            json_array_append_new(waiting, json_string(name));
+    }
+    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "gtrid",
+                     gtrid_json(&r->gtrid), "protocol", assent_protocol_name((int)r->protocol),
+                     "termination", assent_termination_name((int)r->termination), "phase",
+                     view->phase, "outcome", assent_outcome_name((int)r->outcome), "reason",
+                     r->reason_text, "key", r->key, "begun", time_json(r->begun_wall_ms, true),
+                     "decided", time_json(r->begun_wall_ms + r->decided_ms, r->decided_ms != 0),
+                     "ended", time_json(r->begun_wall_ms + r->ended_ms, r->ended_ms != 0),
+                     "branches", branches, "waiting_for", waiting, "timeline",
+                     timeline_json(server, view));
+}
+
+/* An outcome that is known although there is no record: presumed, or not known at all. */
+static json_t *bare_json(const struct answer *answer)
+{
+    return json_pack("{s:o, s:s, s:s, s:s, s:[], s:[], s:[]}", "gtrid", gtrid_json(&answer->gtrid),
+                     "phase", answer->phase, "outcome", assent_outcome_name((int)answer->outcome),
+                     "reason", answer->reason, "branches", "waiting_for", "timeline");
+}
+
+static json_t *inspect_transaction(struct session *session, const struct assent_wire *wire)
+{
+    struct server *server = session->server;
+    const struct transaction *t;
+    struct assent_gtrid gtrid;
+    struct answer answer;
+    struct view view;
+
+    if (assent_gtrid_parse(wire->u.inspect.argument, &gtrid) != 0) {
+        session_refuse(session, wire->request, ASSENT_E_INVALID,
+                       "a gtrid has %d characters of Crockford base32", ASSENT_GTRID_TEXT);
+        return NULL;
+    }
+    t = transactions_find(&server->transactions, &gtrid);
+    if (t != NULL) {
+        view_live(t, &view);
+        return transaction_json(server, &view);
+    }
+    if (view_ended(server, &gtrid, &view))
+        return transaction_json(server, &view);
+    outcomes_answer(server, &gtrid, &answer);
+    if (answer.outcome == ASSENT_OUTCOME_NEVER_SEEN) {
+        session_refuse(session, wire->request, ASSENT_E_NOT_FOUND,
+                       "this coordinator began no such transaction");
+        return NULL;
+    }
+    return bare_json(&answer);
+}
+
+/* --- lists --- */
+
+struct list {
+    json_t *rows;
+    size_t limit, bytes, bytes_max;
+    bool truncated;
+};
+
+/* An answer is one frame, so a list ends where the frame would. */
+static bool list_takes(struct list *list, size_t bytes)
+{
+    if (json_array_size(list->rows) == list->limit || list->bytes + bytes > list->bytes_max) {
+        list->truncated = true;
+        return false;
+    }
+    list->bytes += bytes;
+    return true;
+}
+
+static struct list list_new(const struct server *server, const struct assent_wire *wire)
+{
+    return (struct list){
+        .rows = json_array(),
+        .limit = wire->u.inspect.limit == 0 ? LIMIT_DEFAULT : wire->u.inspect.limit,
+        .bytes_max = server->options.frame_bytes_max / 4 * 3,
+    };
+}
+
+static bool list_transaction(struct list *list, const struct view *view)
+{
+    const struct assent_coord_record *r = &view->record;
+    uint64_t now_ms = assent_wall_ms();
+
+    /* Escapes may double what a quote or backslash takes. */
+    if (!list_takes(list, 256 + 2 * (strlen(r->reason_text) + strlen(r->key))))
+        return false;
+    json_array_append_new(
+        list->rows,
+        json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:o}", "gtrid", gtrid_json(&r->gtrid),
+                  "protocol", assent_protocol_name((int)r->protocol), "phase", view->phase,
+                  "outcome", assent_outcome_name((int)r->outcome), "age_ms",
+                  (json_int_t)(now_ms > r->begun_wall_ms ? now_ms - r->begun_wall_ms : 0),
+                  "branches", (json_int_t)r->branch_count, "key", r->key, "reason", r->reason_text,
+                  "begun", time_json(r->begun_wall_ms, true)));
+    return true;
+}
+
+/* Those that have not ended, oldest first; then those that ended last, latest first. */
+static json_t *inspect_transactions(struct session *session, const struct assent_wire *wire)
+{
+    struct server *server = session->server;
+    const struct recent *recent = &server->recent;
+    struct list list = list_new(server, wire);
+    const struct transaction *t;
+    struct view view;
+
+    for (t = server->transactions.by_order; t != NULL; t = t->hh.next) {
+        view_live(t, &view);
+        if (!list_transaction(&list, &view))
+            break;
+    }
+    for (uint64_t i = recent->count; !list.truncated && i > 0 && recent->count - i < RECENT_MAX;
+         i--)
+        if (view_ended(server, &recent->gtrids[(i - 1) % RECENT_MAX], &view) &&
+            !list_transaction(&list, &view))
+            break;
+    return json_pack("{s:o, s:b}", "transactions", list.rows, "truncated", (int)list.truncated);
+}
+
+static json_t *inspect_participants(struct session *session, const struct assent_wire *wire)
+{
+    struct server *server = session->server;
+    struct list list = list_new(server, wire);
+
+    if (wire->u.inspect.limit == 0)
+        list.limit = SIZE_MAX;
+    for (uint32_t i = 0; i < server->participants.count; i++) {
+        const struct participant *p = server->participants.by_number[i];
+
+        if (!list_takes(&list, 256 + 2 * (strlen(p->full) + strlen(p->type) + strlen(p->address))))
+            break;
+        json_array_append_new(
+            list.rows,
+            json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:o}", "number", (json_int_t)p->number,
+                      "name", p->name, "resource", p->resource, "type", p->type, "state",
+                      participant_is_up(p) ? "up" : "down", "epoch", (json_int_t)p->epoch,
+                      "address", p->address, "since", time_json(p->since_wall_ms, true)));
+    }
+    return json_pack("{s:o, s:b}", "participants", list.rows, "truncated", (int)list.truncated);
+}
+
+static json_t *inspect_health(struct session *session)
+{
+    struct server *server = session->server;
+    struct assent_store_stats log;
+    struct census census;
+
+    census_take(server, &census);
+    assent_store_stats(server->store, &log);
+    return json_pack(
+        "{s:b, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I}", "ready",
+        (int)(server->state == SERVER_SERVING), "state",
+        server->state == SERVER_SERVING ? "serving" : "draining", "room",
+        (int)assent_store_has_room(server->store), "active", (json_int_t)census.live, "in_doubt",
+        (json_int_t)census.in_doubt, "oldest_in_doubt_ms", (json_int_t)census.oldest_in_doubt_ms,
+        "participants_up", (json_int_t)census.participants_up, "participants_known",
+        (json_int_t)server->participants.count, "damaged_records",
+        (json_int_t)server->metrics.damaged_records, "coordinator", (json_int_t)server->options.id,
+        "incarnation", (json_int_t)server->coord.incarnation, "version", ASSENT_VERSION,
+        "uptime_ms", (json_int_t)(assent_now_ms() - server->started_ms), "log_used_bytes",
+        (json_int_t)log.used_bytes, "log_map_bytes", (json_int_t)log.map_bytes);
+}
+
+static void query(struct session *session, const struct assent_wire *wire)
+{
+    char error[ASSENT_REASON_MAX + 1];
+    struct participant *p = NULL;
+    int r =
+        participants_find(session->server, wire->u.inspect.participant, &p, error, sizeof(error));
+
+    if (r != 0)
+        session_refuse(session, wire->request, r, "%s", error);
+    else
+        relays_query(session->server, session, wire->request, p, wire->u.inspect.argument);
+}
+
+static void send_json(struct session *session, uint64_t request, json_t *json)
+{
+    struct assent_wire wire = {.kind = ASSENT_WIRE_INSPECTION, .request = request};
+    char *text = json_dumps(json, JSON_COMPACT);
+
+    if (text == NULL) {
+        session_refuse(session, request, ASSENT_E_NOMEM, "out of memory");
+    } else {
+        wire.u.inspection.json = (struct assent_bytes){text, strlen(text)};
+        session_send(session, &wire);
+    }
+    free(text);
+    json_decref(json);
+}
+
+void inspect_request(struct session *session, const struct assent_wire *wire)
+{
+    const char *what = wire->u.inspect.what;
+    json_t *json = NULL;
+
+    if (strcmp(what, "query") == 0) {
+        query(session, wire);
+    } else if (strcmp(what, "transaction") == 0) {
+        json = inspect_transaction(session, wire);
+    } else if (strcmp(what, "transactions") == 0) {
+        json = inspect_transactions(session, wire);
+    } else if (strcmp(what, "participants") == 0) {
+        json = inspect_participants(session, wire);
+    } else if (strcmp(what, "health") == 0) {
+        json = inspect_health(session);
+    } else {
+        session_refuse(session, wire->request, ASSENT_E_INVALID,
+                       "inspect: what must be transactions, transaction, participants, health or "
+                       "query");
+    }
+    if (json != NULL)
+        send_json(session, wire->request, json);
+}

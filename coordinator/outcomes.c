@@ -1,0 +1,75 @@
+/* outcomes.c: asks the log about transactions that have ended, or that it never saw. */
+#include "outcomes.h"
+
+#include "driver.h"
+#include "gtrid.h"
+#include "server.h"
+
+bool outcomes_is_ours(const struct server *server, const struct assent_gtrid *gtrid)
+{
+    uint32_t incarnation = assent_gtrid_incarnation(gtrid);
+
+    if (assent_gtrid_coordinator(gtrid) != server->options.id)
+        return false;
+    if (incarnation == server->coord.incarnation)
+        return assent_gtrid_sequence(gtrid) < server->sequence;
+    return incarnation > 0 && incarnation < server->coord.incarnation;
+}
+
+int outcomes_read(struct server *server, const struct assent_gtrid *gtrid,
+                  struct assent_coord_record *ret_record)
+{
+    uint8_t value[ASSENT_RECORD_BYTES_MAX];
+    char text[ASSENT_GTRID_TEXT + 1];
+    size_t size;
+    int r;
+
+    r = assent_store_get(server->store, ASSENT_TABLE_TRANSACTION, gtrid->bytes,
+                         sizeof(gtrid->bytes), value, sizeof(value), &size);
+    if (r == 0)
+        r = assent_coord_record_decode(value, size, ret_record);
+    if (r == 0 && !assent_gtrid_equal(&ret_record->gtrid, gtrid))
+        r = ASSENT_E_CORRUPT;
+    if (r != 0 && r != ASSENT_E_NOT_FOUND) {
+        assent_gtrid_format(gtrid, text);
+        assent_log(ASSENT_LOG_ERROR, "record_damaged", "gtrid=%s error=%s", text,
+                   assent_error_name(r));
+    }
+    return r;
+}
+
+static void set(struct answer *answer, enum assent_outcome outcome, bool ended, const char *phase,
+                const char *reason)
+{
+    answer->outcome = outcome;
+    answer->ended = ended;
+    answer->phase = phase;
+    text_copy(answer->reason, sizeof(answer->reason), reason);
+}
+
+void outcomes_answer(struct server *server, const struct assent_gtrid *gtrid, struct answer *answer)
+{
+    const struct transaction *t = transactions_find(&server->transactions, gtrid);
+    struct assent_coord_record record;
+    int r;
+
+    if (t != NULL) {
+        driver_answer_of(t, answer);
+        return;
+    }
+    answer->gtrid = *gtrid;
+    r = outcomes_read(server, gtrid, &record);
+    if (r == 0)
+        set(answer, record.outcome, record.kind == ASSENT_COORD_RECORD_OUTCOME,
+            assent_coord_phase_name(ASSENT_COORD_ENDED), record.reason_text);
+    else if (r != ASSENT_E_NOT_FOUND)
+        set(answer, ASSENT_OUTCOME_UNKNOWN, false, "damaged",
+            "record damaged: it is kept, and its outcome is not known to this coordinator");
+    else if (!outcomes_is_ours(server, gtrid))
+        set(answer, ASSENT_OUTCOME_NEVER_SEEN, false, "", "");
+    else if (retention_has_pruned(&server->retention, gtrid_order(gtrid)))
+        set(answer, ASSENT_OUTCOME_EXPIRED, true, "", "");
+    else
+        set(answer, ASSENT_OUTCOME_ABORTED, true, assent_coord_phase_name(ASSENT_COORD_ENDED),
+            assent_reason_text(ASSENT_REASON_PRESUMED));
+}

@@ -1,0 +1,64 @@
+/*
+ * participants.h: who is who: the durable number of each "name/resource", and which connection it
+ * is on now. A number is on disk before the hello that brought it is answered, because records
+ * name participants by it.
+ *
+ * One name belongs to one connection. A later incarnation takes it over; the same one is refused
+ * until the first connection is closed or has been silent for two heartbeats; an older one than was
+ * seen in this life of the coordinator is refused.
+ */
+#ifndef ASSENT_COORDINATOR_PARTICIPANTS_H
+#define ASSENT_COORDINATOR_PARTICIPANTS_H
+
+#include "codec.h"
+#include "hash.h"
+
+struct server;
+struct session;
+
+#define PARTICIPANT_FULL_MAX (2 * ASSENT_NAME_MAX + 1)
+
+struct participant {
+    UT_hash_handle hh;
+    uint32_t number;                     /* from 1 */
+    char full[PARTICIPANT_FULL_MAX + 1]; /* "name/resource" */
+    char name[ASSENT_NAME_MAX + 1], resource[ASSENT_NAME_MAX + 1], type[ASSENT_NAME_MAX + 1];
+    char address[ASSENT_ADDRESS_MAX + 1];
+    uint32_t capabilities;
+    uint32_t epoch;          /* highest incarnation seen in this life; 0: none */
+    struct session *session; /* NULL: down */
+    uint64_t since_wall_ms;  /* up or down since, for people */
+    bool durable;            /* its number is on disk */
+};
+
+struct participants {
+    struct participant *by_full;
+    struct participant **by_number; /* [number - 1] */
+    uint32_t count, capacity;
+};
+
+/* Reads the table at start. 0 or an ASSENT_E_* with a sentence in error. */
+ASSENT_CHECKED int participants_load(struct server *server, char *error, size_t error_size);
+void participants_fini(struct participants *participants);
+
+/* Gives the session its participants and writes new numbers. 0; or ASSENT_E_INVALID, ASSENT_E_STATE
+ * (name in use), ASSENT_E_STALE, ASSENT_E_LIMIT, ASSENT_E_FULL with a sentence in error. */
+ASSENT_CHECKED int participants_register(struct server *server, struct session *session,
+                                         const struct assent_wire_hello *hello, char *error,
+                                         size_t error_size);
+/* The number is on disk: answers the hello if it was the last one. */
+void participants_durable(struct server *server, uint32_t number);
+bool participants_all_durable(const struct server *server, const struct session *session);
+void participants_down(struct server *server, struct session *session);
+
+struct participant *participants_get(const struct server *server, uint32_t number);
+bool participant_is_up(const struct participant *participant);
+/* "?" for a number that is not known. */
+const char *participants_name(const struct server *server, uint32_t number);
+/* "NAME" or "NAME/RESOURCE" of one that is up. 0; ASSENT_E_NOT_FOUND, ASSENT_E_UNAVAILABLE,
+ * ASSENT_E_INVALID (NAME alone has several resources) with a sentence in error. */
+ASSENT_CHECKED int participants_find(const struct server *server, const char *target,
+                                     struct participant **ret_participant, char *error,
+                                     size_t error_size);
+
+#endif

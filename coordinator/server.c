@@ -1,0 +1,355 @@
+/* server.c: from start to stop. */
+#include "server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "admin.h"
+#include "bytes.h"
+#include "driver.h"
+#include "gtrid.h"
+
+#define ID_KEY   "coordinator"
+#define FLUSH_MS 200 /* at the end: for answers on their way out */
+#define LOOK_MS  10
+
+uint64_t server_ended_below(const struct server *server)
+{
+    uint64_t lowest = transactions_lowest(&server->transactions);
+    uint64_t next = (uint64_t)server->coord.incarnation << 40 | server->sequence;
+
+    if (server->damaged_lowest < lowest)
+        lowest = server->damaged_lowest;
+    return lowest < next ? lowest : next;
+}
+
+void recent_add(struct recent *recent, const struct assent_gtrid *gtrid)
+{
+    recent->gtrids[recent->count++ % RECENT_MAX] = *gtrid;
+}
+
+/* --- stopping --- */
+
+void server_stop(struct server *server, int status)
+{
+    server->exit_status = status;
+    event_base_loopbreak(server->base);
+}
+
+/* Draining and flushing look at intervals whether they are over: a look walks all transactions. */
+static void look_again(struct server *server)
+{
+    if (evtimer_add(server->stop_timer, &(struct timeval){.tv_usec = LOOK_MS * 1000}) != 0)
+        server_stop(server, ASSENT_EXIT_RUNTIME);
+}
+
+static bool output_is_out(const struct server *server)
+{
+    const struct session *session;
+
+    TAILQ_FOREACH (session, &server->sessions, link)
+        if (assent_conn_output_bytes(session->conn) > 0)
+            return false;
+    return true;
+}
+
+static bool any_undecided(const struct server *server)
+{
+    struct census census;
+
+    census_take(server, &census);
+    return census.undecided > 0;
+}
+
+/* Active ones are rolled back. Decided ones are on record: the next start goes on telling their
+ * branches. What is between stays undecided, and the next start aborts it. */
+static void start_flushing(struct server *server)
+{
+    struct transaction *t, *next;
+
+    server->flushing = true;
+    server->stage_end_ms = assent_now_ms() + FLUSH_MS;
+    HASH_ITER (hh, server->transactions.by_order, t, next) {
+        if (t->machine.phase == ASSENT_COORD_ACTIVE)
+            driver_rollback(server, t, ASSENT_REASON_SHUTDOWN);
+    }
+}
+
+static void on_stop_timer(evutil_socket_t fd, short what, void *context)
+{
+    struct server *server = context;
+    bool late = assent_now_ms() >= server->stage_end_ms;
+
+    (void)fd;
+    (void)what;
+    if (!server->flushing && (late || !any_undecided(server))) {
+        start_flushing(server);
+        late = false;
+    }
+    if (server->flushing && (late || output_is_out(server)))
+        server_stop(server, ASSENT_EXIT_OK);
+    else
+        look_again(server);
+}
+
+static void on_stop_signal(evutil_socket_t signal, short what, void *context)
+{
+    struct server *server = context;
+
+    (void)what;
+    if (server->state != SERVER_SERVING) {
+        assent_log(ASSENT_LOG_INFO, "stopping_now", "signal=%d", (int)signal);
+        server_stop(server, ASSENT_EXIT_OK);
+        return;
+    }
+    server->state = SERVER_DRAINING;
+    server->stage_end_ms = assent_now_ms() + server->options.drain_ms;
+    assent_log(ASSENT_LOG_INFO, "draining", "signal=%d transactions=%zu ms=%llu", (int)signal,
+               transactions_count(&server->transactions),
+               (unsigned long long)server->options.drain_ms);
+    look_again(server);
+}
+
+/* --- reload --- */
+
+static void on_reload_signal(evutil_socket_t signal, short what, void *context)
+{
+    struct server *server = context;
+    struct options fresh;
+
+    (void)signal;
+    (void)what;
+    memset(&fresh, 0, sizeof(fresh));
+    if (assent_config_reload(&options_program, server->argc, server->argv, &fresh) != 0) {
+        assent_log(ASSENT_LOG_ERROR, "reload_failed", "kept=old");
+    } else {
+        options_apply(&server->options, &fresh);
+        options_setup_log(&server->options);
+        server->coord = options_coord_config(&server->options, server->coord.incarnation);
+    }
+    options_fini(&fresh);
+}
+
+/* --- starting --- */
+
+static void on_store(evutil_socket_t fd, short what, void *context)
+{
+    struct server *server = context;
+
+    (void)fd;
+    (void)what;
+    assent_store_process(server->store, driver_durable, server);
+}
+
+static void on_accepted(int fd, void *context)
+{
+    session_accept(context, fd);
+}
+
+void server_recovered(struct server *server)
+{
+    const struct options *options = &server->options;
+    char error[ASSENT_REASON_MAX + 1];
+    int r = assent_listener_open(server->base, options->listen, (uint32_t)options->connections_max,
+                                 on_accepted, server, &server->listener, error, sizeof(error));
+
+    if (r != 0) {
+        assent_log(ASSENT_LOG_ERROR, "listen_failed", "address=%s error=%s",
+                   assent_log_quote(options->listen), assent_log_quote(error));
+        server_stop(server, ASSENT_EXIT_RUNTIME);
+        return;
+    }
+    server->state = SERVER_SERVING;
+    retention_start(server);
+    assent_log(ASSENT_LOG_INFO, "started", "listen=%s admin=%s id=%u incarnation=%u version=%s",
+               assent_listener_address(server->listener),
+               server->admin == NULL ? "none" : server->admin_address, (unsigned)options->id,
+               server->coord.incarnation, ASSENT_VERSION);
+}
+
+/* Every gtrid of a log carries the coordinator's number, so the number stays with the log. */
+static int keep_id(struct server *server, char *error, size_t error_size)
+{
+    uint8_t value[2];
+    struct assent_writer writer;
+    struct assent_put put = {.table = ASSENT_TABLE_META,
+                             .key = ID_KEY,
+                             .key_size = strlen(ID_KEY),
+                             .value = value,
+                             .value_size = sizeof(value)};
+    uint32_t kept;
+    size_t size;
+    int r = assent_store_get(server->store, ASSENT_TABLE_META, ID_KEY, strlen(ID_KEY), value,
+                             sizeof(value), &size);
+
+    if (r == ASSENT_E_NOT_FOUND) {
+        assent_writer_init(&writer, value, sizeof(value));
+        assent_write_u16(&writer, (uint16_t)server->options.id);
+        return assent_store_put(server->store, &put);
+    }
+    if (r == 0 && size != sizeof(value))
+        r = ASSENT_E_CORRUPT;
+    if (r != 0) {
+        snprintf(error, error_size, "cannot read the coordinator's number in the log: %s",
+                 assent_error_text(r));
+        return r;
+    }
+    kept = (uint32_t)value[0] << 8 | value[1];
+    if (kept != server->options.id) {
+        snprintf(error, error_size, "this log belongs to coordinator %u, not to %u (id)", kept,
+                 (unsigned)server->options.id);
+        return ASSENT_E_CONFIG;
+    }
+    return 0;
+}
+
+static int open_log(struct server *server, char *error, size_t error_size)
+{
+    const struct options *options = &server->options;
+    struct assent_store_options store = {
+        .directory = options->data_dir,
+        .owner = "assentd",
+        .map_bytes = options->map_bytes,
+        .disk_low_bytes = options->disk_low_bytes,
+        .lazy_flush_ms = options->lazy_flush_ms,
+        /* A transaction has one write queued at a time; participants and retention have few. */
+        .queue_max = 4 * (size_t)options->transactions_max + options->participants_max + 65536,
+    };
+    int r = assent_store_open(&store, &server->store, error, error_size);
+
+    if (r != 0)
+        return r;
+    server->coord = options_coord_config(options, assent_store_incarnation(server->store));
+    server->sequence = 1;
+    r = keep_id(server, error, error_size);
+    if (r == 0)
+        r = participants_load(server, error, error_size);
+    if (r == 0) {
+        r = retention_load(server);
+        if (r != 0)
+            snprintf(error, error_size, "cannot read the retention mark in the log: %s",
+                     assent_error_text(r));
+    }
+    return r;
+}
+
+/* As many files as the system allows: each connection is one. */
+static void raise_file_limit(const struct options *options)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < options->connections_max + 64)
+        assent_log(ASSENT_LOG_WARN, "few_files", "limit=%llu connections_max=%llu",
+                   (unsigned long long)limit.rlim_max,
+                   (unsigned long long)options->connections_max);
+}
+
+static bool open_loop(struct server *server)
+{
+    static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
+    size_t arena_bytes = (size_t)server->options.frame_bytes_max + ASSENT_ARENA_EXTRA;
+
+    signal(SIGPIPE, SIG_IGN);
+    server->base = event_base_new();
+    if (server->base == NULL || assent_arena_new(arena_bytes, &server->arena) != 0)
+        return false;
+    server->stop_timer = evtimer_new(server->base, on_stop_timer, server);
+    if (server->stop_timer == NULL)
+        return false;
+    for (size_t i = 0; i < 3; i++) {
+        server->signals[i] =
+            evsignal_new(server->base, signals[i],
+                         signals[i] == SIGHUP ? on_reload_signal : on_stop_signal, server);
+        if (server->signals[i] == NULL || event_add(server->signals[i], NULL) != 0)
+            return false;
+    }
+    transactions_init(&server->transactions, server->base, driver_due, server);
+    sent_points_init(server);
+    return true;
+}
+
+static int start(struct server *server)
+{
+    char error[ASSENT_REASON_MAX + 1] = "";
+    int r;
+
+    if (!open_loop(server)) {
+        assent_log(ASSENT_LOG_ERROR, "start_failed", "error=%s", "loop");
+        return ASSENT_EXIT_RUNTIME;
+    }
+    r = open_log(server, error, sizeof(error));
+    if (r != 0) {
+        assent_log(ASSENT_LOG_ERROR, "log_failed", "data_dir=%s error=%s detail=%s",
+                   assent_log_quote(server->options.data_dir), assent_error_name(r),
+                   assent_log_quote(error));
+        return r == ASSENT_E_CONFIG ? ASSENT_EXIT_USAGE : ASSENT_EXIT_DATA;
+    }
+    r = admin_open(server, error, sizeof(error));
+    if (r != 0) {
+        assent_log(ASSENT_LOG_ERROR, "start_failed", "error=%s", assent_log_quote(error));
+        return r == ASSENT_E_INVALID ? ASSENT_EXIT_USAGE : ASSENT_EXIT_RUNTIME;
+    }
+    server->store_event = event_new(server->base, assent_store_fd(server->store),
+                                    EV_READ | EV_PERSIST, on_store, server);
+    if (server->store_event == NULL || event_add(server->store_event, NULL) != 0)
+        return ASSENT_EXIT_RUNTIME;
+    assent_log(ASSENT_LOG_INFO, "reading_log", "data_dir=%s admin=%s",
+               assent_log_quote(server->options.data_dir),
+               server->admin == NULL ? "none" : server->admin_address);
+    recovery_start(server);
+    return ASSENT_EXIT_OK;
+}
+
+static void free_event(struct event **event)
+{
+    if (*event != NULL)
+        event_free(*event);
+    *event = NULL;
+}
+
+static void fini(struct server *server)
+{
+    server->state = SERVER_READING; /* nothing drains any more */
+    if (server->base == NULL)
+        return;
+    recovery_stop(server);
+    retention_stop(server);
+    sent_points_fini(server);
+    session_close_all(server);
+    relays_fini(server);
+    assent_listener_close(server->listener);
+    admin_close(server);
+    free_event(&server->store_event);
+    /* Commits what is queued. */
+    assent_store_close(server->store);
+    transactions_fini(&server->transactions);
+    participants_fini(&server->participants);
+    keys_fini(&server->keys);
+    for (size_t i = 0; i < 3; i++)
+        free_event(&server->signals[i]);
+    free_event(&server->stop_timer);
+    assent_arena_free(server->arena);
+    free(server->frame);
+    event_base_free(server->base);
+}
+
+int server_run(struct server *server)
+{
+    TAILQ_INIT(&server->sessions);
+    server->damaged_lowest = UINT64_MAX;
+    server->started_ms = assent_now_ms();
+    raise_file_limit(&server->options);
+    server->exit_status = start(server);
+    if (server->exit_status == ASSENT_EXIT_OK && event_base_dispatch(server->base) < 0)
+        server->exit_status = ASSENT_EXIT_RUNTIME;
+    fini(server);
+    if (server->exit_status == ASSENT_EXIT_OK)
+        assent_log(ASSENT_LOG_INFO, "stopped", "status=%d", server->exit_status);
+    return server->exit_status;
+}

@@ -1,0 +1,409 @@
+/* session.c: connections of applications and participants. */
+#include "session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "application.h"
+#include "driver.h"
+#include "inspect.h"
+#include "relays.h"
+#include "server.h"
+
+void session_send(struct session *session, const struct assent_wire *wire)
+{
+    struct server *server = session->server;
+    size_t size;
+    int r;
+
+    r = assent_wire_encode(wire, &server->frame, &server->frame_capacity, &size);
+    if (r == ASSENT_E_NOMEM)
+        assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=frame");
+    if (r != 0) {
+        assent_log(ASSENT_LOG_ERROR, "encode_failed", "kind=%s error=%s",
+                   assent_wire_name(wire->kind), assent_error_name(r));
+        return;
+    }
+    r = size > server->options.frame_bytes_max
+            ? ASSENT_E_TOO_BIG
+            : assent_conn_send(session->conn, server->frame, size);
+    /* Full output ends the connection by itself: a slow reader asks again when it is back. */
+    if (r != 0)
+        assent_log(ASSENT_LOG_WARN, "send_failed", "peer=%s kind=%s bytes=%zu error=%s",
+                   assent_conn_peer(session->conn), assent_wire_name(wire->kind), size,
+                   assent_error_name(r));
+    if (r == ASSENT_E_TOO_BIG && wire->request != 0 && wire->kind != ASSENT_WIRE_REFUSAL)
+        session_refuse(session, wire->request, r, "the answer of %zu bytes is longer than a frame",
+                       size);
+}
+
+static void send_refusal(struct session *session, uint64_t request, int error, const char *text)
+{
+    struct assent_wire wire = {.kind = ASSENT_WIRE_REFUSAL, .request = request};
+
+    wire.u.refusal.error = error;
+    wire.u.refusal.text = text;
+    if (error == ASSENT_E_LIMIT || error == ASSENT_E_FULL || error == ASSENT_E_UNAVAILABLE)
+        wire.u.refusal.retry_after_ms = RETRY_AFTER_MS;
+    session_send(session, &wire);
+}
+
+void session_refuse(struct session *session, uint64_t request, int error, const char *format, ...)
+{
+    char text[ASSENT_REASON_MAX + 1];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    text_mend(text);
+    metrics_count_refusal(&session->server->metrics, error);
+    assent_log(ASSENT_LOG_DEBUG, "refused", "peer=%s name=%s error=%s text=%s",
+               assent_conn_peer(session->conn), assent_log_quote(session->name),
+               assent_error_name(error), assent_log_quote(text));
+    send_refusal(session, request, error, text);
+}
+
+void session_answer(struct session *session, uint64_t request, const struct answer *answer)
+{
+    struct assent_wire wire = {.kind = ASSENT_WIRE_RESULT, .request = request};
+
+    wire.u.result.gtrid = answer->gtrid;
+    wire.u.result.outcome = answer->outcome;
+    wire.u.result.reason = answer->reason;
+    wire.u.result.phase = answer->phase;
+    wire.u.result.ended = answer->ended;
+    session_send(session, &wire);
+}
+
+bool session_may_ask(struct session *session, uint64_t request)
+{
+    if (session->in_flight < session->server->options.requests_max)
+        return true;
+    session_refuse(session, request, ASSENT_E_LIMIT,
+                   "%u requests of this connection wait already (requests_max)",
+                   session->in_flight);
+    return false;
+}
+
+bool session_wait(struct session *session, struct transaction *t, uint64_t request, bool until_end)
+{
+    struct waiter *waiter;
+
+    if (!session_may_ask(session, request))
+        return false;
+    waiter = malloc(sizeof(*waiter));
+    if (waiter == NULL) {
+        session_refuse(session, request, ASSENT_E_NOMEM, "out of memory");
+        return false;
+    }
+    *waiter = (struct waiter){
+        .transaction = t, .session = session, .request = request, .until_end = until_end};
+    TAILQ_INSERT_TAIL(&t->waiters, waiter, of_transaction);
+    TAILQ_INSERT_TAIL(&session->waiters, waiter, of_session);
+    session->in_flight++;
+    return true;
+}
+
+void session_wait_over(struct waiter *waiter)
+{
+    TAILQ_REMOVE(&waiter->transaction->waiters, waiter, of_transaction);
+    TAILQ_REMOVE(&waiter->session->waiters, waiter, of_session);
+    waiter->session->in_flight--;
+    free(waiter);
+}
+
+void session_own(struct session *session, struct transaction *t)
+{
+    t->owner = session;
+    TAILQ_INSERT_TAIL(&session->owned, t, of_owner);
+}
+
+void session_disown(struct transaction *t)
+{
+    if (t->owner == NULL)
+        return;
+    TAILQ_REMOVE(&t->owner->owned, t, of_owner);
+    t->owner = NULL;
+}
+
+/* Takes the session out of everything that knows it. Its transactions that did not ask to commit
+ * are rolled back: nobody is left who could. */
+static void let_go(struct session *session)
+{
+    struct server *server = session->server;
+
+    if (session->state == SESSION_LEAVING)
+        return;
+    session->state = SESSION_LEAVING;
+    while (!TAILQ_EMPTY(&session->waiters))
+        session_wait_over(TAILQ_FIRST(&session->waiters));
+    if (session->role == ASSENT_ROLE_PARTICIPANT) {
+        participants_down(server, session);
+        relays_participant_gone(server, session);
+    }
+    relays_asker_gone(server, session);
+    while (!TAILQ_EMPTY(&session->owned)) {
+        struct transaction *t = TAILQ_FIRST(&session->owned);
+
+        session_disown(t);
+        driver_application_gone(server, t);
+    }
+}
+
+/* Its connection is gone or going. */
+static void free_session(struct session *session)
+{
+    struct server *server = session->server;
+
+    let_go(session);
+    TAILQ_REMOVE(&server->sessions, session, link);
+    server->session_count--;
+    if (server->listener != NULL)
+        assent_listener_released(server->listener);
+    free(session);
+}
+
+void session_close(struct session *session, int error, const char *text)
+{
+    assent_log(ASSENT_LOG_WARN, "session_closed", "peer=%s name=%s error=%s detail=%s",
+               assent_conn_peer(session->conn), assent_log_quote(session->name),
+               assent_error_name(error), assent_log_quote(text));
+    metrics_count_refusal(&session->server->metrics, error);
+    send_refusal(session, 0, error, text);
+    assent_conn_close_after_flush(session->conn);
+    let_go(session);
+}
+
+void session_close_all(struct server *server)
+{
+    struct session *session;
+
+    while ((session = TAILQ_FIRST(&server->sessions)) != NULL) {
+        assent_conn_close(session->conn);
+        free_session(session);
+    }
+}
+
+static void send_hello(struct session *session)
+{
+    struct server *server = session->server;
+    struct assent_wire wire = {.kind = ASSENT_WIRE_HELLO};
+    struct assent_wire_hello *hello = &wire.u.hello;
+
+    hello->version_min = ASSENT_WIRE_VERSION;
+    hello->version_max = ASSENT_WIRE_VERSION;
+    hello->role = ASSENT_ROLE_COORDINATOR;
+    hello->name = "assentd";
+    hello->cluster = server->options.cluster;
+    hello->software = "assentd " ASSENT_VERSION;
+    hello->has_log_id = true;
+    memcpy(hello->log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES);
+    hello->coordinator = (uint32_t)server->options.id;
+    hello->incarnation = server->coord.incarnation;
+    session_send(session, &wire);
+}
+
+void session_up(struct session *session)
+{
+    struct server *server = session->server;
+    bool participant = session->role == ASSENT_ROLE_PARTICIPANT;
+
+    session->state = SESSION_UP;
+    send_hello(session);
+    assent_conn_established(session->conn, participant);
+    assent_log(participant ? ASSENT_LOG_INFO : ASSENT_LOG_DEBUG, "connected",
+               "peer=%s role=%s name=%s incarnation=%u", assent_conn_peer(session->conn),
+               participant ? "participant" : "application", assent_log_quote(session->name),
+               session->incarnation);
+    if (participant)
+        driver_participant_up(server, session);
+}
+
+static void on_hello(struct session *session, const struct assent_wire *wire)
+{
+    const struct assent_wire_hello *hello = &wire->u.hello;
+    struct server *server = session->server;
+    char error[ASSENT_REASON_MAX + 1];
+    int r;
+
+    if (hello->version_min > ASSENT_WIRE_VERSION || hello->version_max < ASSENT_WIRE_VERSION) {
+        snprintf(error, sizeof(error), "this coordinator speaks version %d, you %u to %u",
+                 ASSENT_WIRE_VERSION, hello->version_min, hello->version_max);
+        session_close(session, ASSENT_E_VERSION, error);
+        return;
+    }
+    if (strcmp(hello->cluster, server->options.cluster) != 0) {
+        session_close(session, ASSENT_E_REFUSED, "this coordinator belongs to another cluster");
+        return;
+    }
+    text_copy(session->name, sizeof(session->name), hello->name);
+    session->incarnation = hello->incarnation;
+    if (hello->role == ASSENT_ROLE_APPLICATION) {
+        session->role = hello->role;
+        session_up(session);
+        return;
+    }
+    if (hello->role != ASSENT_ROLE_PARTICIPANT) {
+        session_close(session, ASSENT_E_PROTOCOL, "hello: role must be participant or application");
+        return;
+    }
+    r = participants_register(server, session, hello, error, sizeof(error));
+    if (r != 0) {
+        session_close(session, r, error);
+        return;
+    }
+    session->role = hello->role;
+    session->state = SESSION_REGISTERING;
+    if (participants_all_durable(server, session))
+        session_up(session);
+}
+
+static void not_allowed(struct session *session, const struct assent_wire *wire)
+{
+    char text[ASSENT_REASON_MAX + 1];
+
+    snprintf(text, sizeof(text), "%s is not what a %s may send now", assent_wire_name(wire->kind),
+             session->state == SESSION_NEW              ? "newcomer"
+             : session->role == ASSENT_ROLE_PARTICIPANT ? "participant"
+                                                        : "application");
+    session_close(session, ASSENT_E_PROTOCOL, text);
+}
+
+static void from_participant(struct session *session, const struct assent_wire *wire)
+{
+    if (wire->kind == ASSENT_WIRE_PING)
+        return;
+    if (session->state == SESSION_UP && wire->kind == ASSENT_WIRE_BRANCH)
+        driver_message(session->server, session, wire);
+    else if (session->state == SESSION_UP &&
+             (wire->kind == ASSENT_WIRE_INSPECTION || wire->kind == ASSENT_WIRE_REFUSAL))
+        relays_answer(session->server, session, wire);
+    else
+        not_allowed(session, wire);
+}
+
+static void from_application(struct session *session, const struct assent_wire *wire)
+{
+    switch (wire->kind) {
+    case ASSENT_WIRE_PING:
+        session_send(session,
+                     &(struct assent_wire){.kind = ASSENT_WIRE_PING, .request = wire->request});
+        return;
+    case ASSENT_WIRE_BEGIN:
+        application_begin(session, wire);
+        return;
+    case ASSENT_WIRE_ENLIST:
+        application_enlist(session, wire);
+        return;
+    case ASSENT_WIRE_WORK:
+        application_work(session, wire);
+        return;
+    case ASSENT_WIRE_END:
+        application_end(session, wire);
+        return;
+    case ASSENT_WIRE_RUN:
+        application_run(session, wire);
+        return;
+    case ASSENT_WIRE_STATUS:
+        application_status(session, wire);
+        return;
+    case ASSENT_WIRE_INSPECT:
+        inspect_request(session, wire);
+        return;
+    case ASSENT_WIRE_HELLO:
+    case ASSENT_WIRE_REFUSAL:
+    case ASSENT_WIRE_BEGIN_REPLY:
+    case ASSENT_WIRE_ENLIST_REPLY:
+    case ASSENT_WIRE_WORK_REPLY:
+    case ASSENT_WIRE_RESULT:
+    case ASSENT_WIRE_INSPECTION:
+    case ASSENT_WIRE_BRANCH:
+    case ASSENT_WIRE_RESOURCE_QUERY:
+    case ASSENT_WIRE_END_OF_KINDS:
+        not_allowed(session, wire);
+        return;
+    }
+}
+
+static void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size, void *context)
+{
+    struct session *session = context;
+    struct server *server = session->server;
+    struct assent_wire *wire = &server->wire;
+    char error[ASSENT_REASON_MAX + 1];
+    int r;
+
+    (void)conn;
+    session->last_frame_ms = assent_now_ms();
+    r = assent_wire_decode(data, size, server->arena, wire, error, sizeof(error));
+    if (r != 0)
+        session_close(session, r, error);
+    else if (session->state == SESSION_NEW && wire->kind == ASSENT_WIRE_HELLO)
+        on_hello(session, wire);
+    else if (session->state == SESSION_NEW)
+        not_allowed(session, wire);
+    else if (session->role == ASSENT_ROLE_PARTICIPANT)
+        from_participant(session, wire);
+    else
+        from_application(session, wire);
+}
+
+static void on_closed(struct assent_conn *conn, int error, const char *detail, void *context)
+{
+    struct session *session = context;
+    bool worth_a_line = session->role == ASSENT_ROLE_PARTICIPANT || error != ASSENT_E_CLOSED;
+
+    /* One that we closed has had its line. */
+    if (session->state != SESSION_LEAVING)
+        assent_log(worth_a_line ? ASSENT_LOG_INFO : ASSENT_LOG_DEBUG, "disconnected",
+                   "peer=%s name=%s error=%s detail=%s", assent_conn_peer(conn),
+                   assent_log_quote(session->name), assent_error_name(error),
+                   assent_log_quote(detail));
+    free_session(session);
+}
+
+static void on_heartbeat(struct assent_conn *conn, void *context)
+{
+    struct session *session = context;
+    struct assent_wire wire = {.kind = ASSENT_WIRE_PING};
+
+    (void)conn;
+    wire.u.ping.has_ended_below = true;
+    wire.u.ping.ended_below =
+        gtrid_of_order(server_ended_below(session->server), (uint16_t)session->server->options.id);
+    session_send(session, &wire);
+}
+
+static const struct assent_conn_handler session_handler = {
+    .frame = on_frame, .closed = on_closed, .heartbeat = on_heartbeat};
+
+void session_accept(struct server *server, int fd)
+{
+    struct session *session = calloc(1, sizeof(*session));
+    struct assent_net_limits limits = options_net_limits(&server->options);
+    int r;
+
+    if (session == NULL) {
+        close(fd);
+        assent_listener_released(server->listener);
+        return;
+    }
+    session->server = server;
+    TAILQ_INIT(&session->waiters);
+    TAILQ_INIT(&session->owned);
+    session->last_frame_ms = assent_now_ms();
+    r = assent_conn_new(server->base, fd, &limits, &session_handler, session, &session->conn);
+    if (r != 0) {
+        assent_log(ASSENT_LOG_WARN, "accept_failed", "error=%s", assent_error_name(r));
+        free(session);
+        assent_listener_released(server->listener);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&server->sessions, session, link);
+    server->session_count++;
+    server->metrics.connections++;
+}

@@ -1,0 +1,175 @@
+/* transactions.c: the table by gtrid, and one libevent timer for each transaction. */
+#include "transactions.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gtrid.h"
+
+#define UNUSED_MAX 4096
+
+uint64_t gtrid_order(const struct assent_gtrid *gtrid)
+{
+    return (uint64_t)assent_gtrid_incarnation(gtrid) << 40 | assent_gtrid_sequence(gtrid);
+}
+
+struct assent_gtrid gtrid_of_order(uint64_t order, uint16_t coordinator)
+{
+    return assent_gtrid_make(0, coordinator, (uint32_t)(order >> 40), order & ASSENT_SEQUENCE_MAX);
+}
+
+void transactions_init(struct transactions *table, struct event_base *base,
+                       void (*due)(struct transaction *transaction, void *context), void *context)
+{
+    *table = (struct transactions){.base = base, .due = due, .context = context};
+}
+
+void transactions_fini(struct transactions *table)
+{
+    struct transaction *t, *next;
+
+    HASH_ITER (hh, table->by_order, t, next)
+        transactions_remove(t);
+    while ((t = table->unused) != NULL) {
+        table->unused = t->of_owner.tqe_next;
+        free(t);
+    }
+    table->unused_count = 0;
+}
+
+size_t transactions_count(const struct transactions *table)
+{
+    return HASH_COUNT(table->by_order);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *context)
+{
+    struct transaction *t = context;
+
+    (void)fd;
+    (void)what;
+    t->armed_ms = ASSENT_NO_TIMER;
+    /* Early, because the machine has moved its timer since: wait for the rest. */
+    if (assent_now_ms() < t->machine.timer_ms)
+        transactions_arm(t);
+    else
+        t->table->due(t, t->table->context);
+}
+
+struct transaction *transactions_add(struct transactions *table, const struct assent_gtrid *gtrid)
+{
+    struct transaction *t = table->unused;
+
+    if (t != NULL) {
+        table->unused = t->of_owner.tqe_next;
+        table->unused_count--;
+        memset(t, 0, sizeof(*t));
+    } else {
+        t = calloc(1, sizeof(*t));
+        if (t == NULL)
+            return NULL;
+    }
+    t->table = table;
+    t->order = gtrid_order(gtrid);
+    t->armed_ms = ASSENT_NO_TIMER;
+    TAILQ_INIT(&t->waiters);
+    evtimer_assign(&t->timer, table->base, on_timer, t);
+    HASH_ADD(hh, table->by_order, order, sizeof(t->order), t);
+    return t;
+}
+
+void transactions_remove(struct transaction *t)
+{
+    struct transactions *table = t->table;
+
+    ASSENT_ASSERT(TAILQ_EMPTY(&t->waiters) && t->owner == NULL);
+    event_del(&t->timer);
+    transactions_release_work(t);
+    HASH_DEL(table->by_order, t);
+    if (table->unused_count == UNUSED_MAX) {
+        free(t);
+        return;
+    }
+    t->of_owner.tqe_next = table->unused;
+    table->unused = t;
+    table->unused_count++;
+}
+
+struct transaction *transactions_find_order(const struct transactions *table, uint64_t order)
+{
+    struct transaction *t;
+
+    HASH_FIND(hh, table->by_order, &order, sizeof(order), t);
+    return t;
+}
+
+struct transaction *transactions_find(const struct transactions *table,
+                                      const struct assent_gtrid *gtrid)
+{
+    struct transaction *t = transactions_find_order(table, gtrid_order(gtrid));
+
+    /* Another coordinator's gtrid may have the same order. */
+    return t != NULL && assent_gtrid_equal(&t->machine.gtrid, gtrid) ? t : NULL;
+}
+
+static int compare(const struct transaction *a, const struct transaction *b)
+{
+    return a->order < b->order ? -1 : a->order > b->order;
+}
+
+void transactions_sort(struct transactions *table)
+{
+    HASH_SORT(table->by_order, compare);
+}
+
+uint64_t transactions_lowest(const struct transactions *table)
+{
+    return table->by_order == NULL ? UINT64_MAX : table->by_order->order;
+}
+
+void transactions_arm(struct transaction *t)
+{
+    uint64_t now_ms, wait_ms;
+    struct timeval wait;
+
+    /* A timer that fires early is armed again then, which is cheaper than moving it each step. */
+    if (t->machine.timer_ms == ASSENT_NO_TIMER || t->armed_ms <= t->machine.timer_ms)
+        return;
+    now_ms = assent_now_ms();
+    wait_ms = t->machine.timer_ms > now_ms ? t->machine.timer_ms - now_ms : 0;
+    wait.tv_sec = (time_t)(wait_ms / 1000);
+    wait.tv_usec = (suseconds_t)(wait_ms % 1000 * 1000);
+    t->armed_ms = t->machine.timer_ms;
+    if (event_add(&t->timer, &wait) != 0)
+        assent_panic(1, "no_memory", "what=timer");
+}
+
+bool transactions_hold_work(struct transaction *t, uint32_t branch, const void *work, size_t size)
+{
+    struct branch_context *b = &t->branches[branch - 1];
+
+    ASSENT_ASSERT(b->work == NULL);
+    if (size == 0)
+        return true;
+    b->work = malloc(size);
+    if (b->work == NULL)
+        return false;
+    memcpy(b->work, work, size);
+    b->work_size = size;
+    t->work_bytes += size;
+    t->table->work_bytes += size;
+    return true;
+}
+
+void transactions_release_work(struct transaction *t)
+{
+    if (t->work_bytes == 0)
+        return;
+    for (size_t i = 0; i < ASSENT_BRANCHES_MAX; i++) {
+        free(t->branches[i].work);
+        t->branches[i].work = NULL;
+        t->branches[i].work_size = 0;
+    }
+    t->table->work_bytes -= t->work_bytes;
+    t->work_bytes = 0;
+}

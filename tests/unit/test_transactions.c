@@ -1,0 +1,191 @@
+/* test_transactions.c: the table of live transactions, its order, its timers, its work bytes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "gtrid.h"
+#include "transactions.h"
+
+struct fixture {
+    struct event_base *base;
+    struct transactions table;
+    uint64_t fired[8];
+    size_t fired_count, wanted;
+};
+
+static void on_due(struct transaction *t, void *context)
+{
+    struct fixture *f = context;
+
+    f->fired[f->fired_count++] = t->order;
+    assert_true(assent_now_ms() >= t->machine.timer_ms);
+    t->machine.timer_ms = ASSENT_NO_TIMER;
+    if (f->fired_count == f->wanted)
+        event_base_loopbreak(f->base);
+}
+
+static void on_too_late(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    (void)context;
+    fail_msg("timers did not fire within their deadline");
+}
+
+static void setup(struct fixture *f)
+{
+    memset(f, 0, sizeof(*f));
+    f->base = event_base_new();
+    transactions_init(&f->table, f->base, on_due, f);
+}
+
+static void teardown(struct fixture *f)
+{
+    transactions_fini(&f->table);
+    event_base_free(f->base);
+}
+
+static struct transaction *add(struct fixture *f, uint32_t incarnation, uint64_t sequence)
+{
+    struct assent_coord_config config = {.incarnation = incarnation};
+    struct assent_gtrid gtrid = assent_gtrid_make(1000, 1, incarnation, sequence);
+    struct transaction *t = transactions_add(&f->table, &gtrid);
+
+    assert_non_null(t);
+    assent_coord_init(&t->machine, &config, &gtrid, ASSENT_2PC, ASSENT_TERMINATION_NONE,
+                      ASSENT_NO_TIMER, 1);
+    return t;
+}
+
+static void run_until(struct fixture *f, size_t wanted)
+{
+    struct timeval limit = {.tv_sec = 10};
+    struct event *late = evtimer_new(f->base, on_too_late, NULL);
+
+    f->wanted = wanted;
+    evtimer_add(late, &limit);
+    event_base_dispatch(f->base);
+    event_free(late);
+    assert_int_equal(f->fired_count, wanted);
+}
+
+static void a_transaction_is_found_by_its_whole_gtrid(void **state)
+{
+    struct fixture f;
+    struct transaction *t;
+    struct assent_gtrid other_time, other_coordinator;
+
+    (void)state;
+    setup(&f);
+    t = add(&f, 3, 7);
+    assert_ptr_equal(transactions_find(&f.table, &t->machine.gtrid), t);
+    assert_ptr_equal(transactions_find_order(&f.table, (uint64_t)3 << 40 | 7), t);
+    other_time = assent_gtrid_make(1001, 1, 3, 7);
+    other_coordinator = assent_gtrid_make(1000, 2, 3, 7);
+    assert_null(transactions_find(&f.table, &other_time));
+    assert_null(transactions_find(&f.table, &other_coordinator));
+    teardown(&f);
+}
+
+static void the_lowest_order_survives_sorting_and_removal(void **state)
+{
+    struct fixture f;
+    struct transaction *late, *early;
+
+    (void)state;
+    setup(&f);
+    assert_true(transactions_lowest(&f.table) == UINT64_MAX);
+    late = add(&f, 2, 9);
+    early = add(&f, 1, 5); /* as recovery may find them */
+    transactions_sort(&f.table);
+    assert_true(transactions_lowest(&f.table) == early->order);
+    transactions_remove(early);
+    assert_true(transactions_lowest(&f.table) == late->order);
+    transactions_remove(late);
+    assert_int_equal(transactions_count(&f.table), 0);
+    teardown(&f);
+}
+
+static void a_removed_transaction_is_used_again_clean(void **state)
+{
+    struct fixture f;
+    struct transaction *first, *second;
+
+    (void)state;
+    setup(&f);
+    first = add(&f, 1, 1);
+    assert_true(transactions_hold_work(first, 3, "work", 4));
+    assert_int_equal(f.table.work_bytes, 4);
+    memcpy(first->reason_text, "why", 4);
+    transactions_remove(first);
+    assert_int_equal(f.table.work_bytes, 0);
+    second = add(&f, 1, 2);
+    assert_ptr_equal(second, first);
+    assert_int_equal(second->reason_text[0], '\0');
+    assert_null(second->branches[2].work);
+    teardown(&f);
+}
+
+static void timers_fire_in_their_order_and_not_early(void **state)
+{
+    struct fixture f;
+    struct transaction *a, *b, *c;
+    uint64_t now_ms = assent_now_ms();
+
+    (void)state;
+    setup(&f);
+    a = add(&f, 1, 1);
+    b = add(&f, 1, 2);
+    c = add(&f, 1, 3);
+    a->machine.timer_ms = now_ms + 60;
+    b->machine.timer_ms = now_ms + 20;
+    c->machine.timer_ms = now_ms + 40;
+    transactions_arm(a);
+    transactions_arm(b);
+    transactions_arm(c);
+    run_until(&f, 3);
+    assert_true(f.fired[0] == b->order);
+    assert_true(f.fired[1] == c->order);
+    assert_true(f.fired[2] == a->order);
+    teardown(&f);
+}
+
+static void a_timer_moves_both_ways(void **state)
+{
+    struct fixture f;
+    struct transaction *sooner, *later;
+    uint64_t now_ms = assent_now_ms();
+
+    (void)state;
+    setup(&f);
+    sooner = add(&f, 1, 1);
+    later = add(&f, 1, 2);
+    sooner->machine.timer_ms = now_ms + 100000;
+    later->machine.timer_ms = now_ms + 10;
+    transactions_arm(sooner);
+    transactions_arm(later);
+    sooner->machine.timer_ms = now_ms + 30;
+    later->machine.timer_ms = now_ms + 60;
+    transactions_arm(sooner);
+    transactions_arm(later);
+    run_until(&f, 2);
+    assert_true(f.fired[0] == sooner->order);
+    assert_true(f.fired[1] == later->order);
+    teardown(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_transaction_is_found_by_its_whole_gtrid),
+        cmocka_unit_test(the_lowest_order_survives_sorting_and_removal),
+        cmocka_unit_test(a_removed_transaction_is_used_again_clean),
+        cmocka_unit_test(timers_fire_in_their_order_and_not_early),
+        cmocka_unit_test(a_timer_moves_both_ways),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
