@@ -59,20 +59,25 @@ struct assent_work {
     size_t size;
 };
 
-/* Makes a client and connects. 0; ASSENT_E_CONNECT, ASSENT_E_TIMEOUT, ASSENT_E_VERSION,
- * ASSENT_E_REFUSED, ASSENT_E_INVALID, ASSENT_E_NOMEM with a sentence in error. Safe to repeat. */
+/* Makes a client and connects; options NULL: all defaults. 0; ASSENT_E_CONNECT, ASSENT_E_TIMEOUT,
+ * ASSENT_E_VERSION, ASSENT_E_REFUSED (another cluster), ASSENT_E_PROTOCOL (no coordinator answers
+ * there), ASSENT_E_INVALID, ASSENT_E_NOMEM, or what the coordinator refuses with (ASSENT_E_LIMIT),
+ * with a sentence in error. Safe to repeat. */
 ASSENT_API ASSENT_CHECKED int assent_client_open(const struct assent_client_options *options,
                                                  struct assent_client **ret_client, char *error,
                                                  size_t error_size);
-/* NULL is allowed. Submitted requests that have no answer yet get ASSENT_E_CLOSED. */
+/* NULL is allowed. Submitted requests that have no answer yet get ASSENT_E_CLOSED. Not from inside
+ * a callback. */
 ASSENT_API void assent_client_close(struct assent_client *client);
 /* A sentence about the last call that failed; owned by the client, until its next call. */
 ASSENT_API const char *assent_client_error(const struct assent_client *client);
 
 /*
- * Blocking calls. Besides the errors named at each: ASSENT_E_CLOSED, ASSENT_E_TIMEOUT,
- * ASSENT_E_CONNECT when the coordinator cannot be reached (safe to repeat unless said),
- * ASSENT_E_LIMIT and ASSENT_E_FULL when it sheds load (nothing was begun; repeat later).
+ * Blocking calls. Besides the errors named at each: ASSENT_E_CLOSED and ASSENT_E_TIMEOUT when no
+ * answer came, ASSENT_E_PROTOCOL when it made no sense (safe to repeat unless said); the errors of
+ * assent_client_open() when it had to connect and ASSENT_E_TOO_BIG, ASSENT_E_INVALID,
+ * ASSENT_E_NOMEM, with nothing sent; ASSENT_E_LIMIT and ASSENT_E_FULL when the coordinator sheds
+ * load (nothing was begun; repeat later); ASSENT_E_STATE while submitted requests are open.
  */
 
 /* Begins a transaction. Nothing is on disk. With a key that is known already: 0 and its gtrid. */
@@ -158,8 +163,10 @@ struct assent_request {
     uint32_t timeout_ms; /* 0: the client's request_ms */
 };
 
-/* Queues a request; everything it points to is copied. 0, ASSENT_E_INVALID, ASSENT_E_TOO_BIG,
- * ASSENT_E_NOMEM, ASSENT_E_CONNECT (not connected: call assent_client_reconnect). */
+/* Queues a request; everything it points to is copied. A callback may submit again, and call
+ * nothing else of the client. 0, ASSENT_E_INVALID, ASSENT_E_TOO_BIG, ASSENT_E_NOMEM, ASSENT_E_LIMIT
+ * (65536 open requests or 64 MiB unsent), ASSENT_E_CONNECT (not connected: call
+ * assent_client_reconnect): then answered is not called. */
 ASSENT_API ASSENT_CHECKED int assent_client_submit(struct assent_client *client,
                                                    const struct assent_request *request,
                                                    assent_answered *answered, void *context);
@@ -171,7 +178,7 @@ ASSENT_API int assent_client_wait_ms(const struct assent_client *client);
 /* Reads, writes, answers, and times out what is due; never blocks. 0, or ASSENT_E_CLOSED /
  * ASSENT_E_PROTOCOL after every open request was answered with it. */
 ASSENT_API ASSENT_CHECKED int assent_client_process(struct assent_client *client);
-/* Connects again; blocks up to connect_ms. */
+/* Connects again if it is not connected; blocks up to connect_ms. Errors of assent_client_open(). */
 ASSENT_API ASSENT_CHECKED int assent_client_reconnect(struct assent_client *client);
 
 #ifdef __cplusplus
