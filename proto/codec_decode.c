@@ -234,6 +234,39 @@ static void take_inspection(struct codec_check *check, const Assent__V1__Inspect
     to->u.inspection.json = (struct assent_bytes){json, strlen(json)};
 }
 
+static void take_work(struct codec_check *check, const Assent__V1__Work *from,
+                      struct assent_wire *to)
+{
+    id(check, "work.gtrid", &from->gtrid, REQUIRED, to->u.work.gtrid.bytes);
+    to->u.work.participant = text(check, "work.participant", from->participant);
+    to->u.work.work = bytes(&from->work);
+}
+
+static void take_status(struct codec_check *check, const Assent__V1__Status *from,
+                        struct assent_wire *to)
+{
+    to->u.status.has_gtrid =
+        id(check, "status.gtrid", &from->gtrid, OPTIONAL, to->u.status.gtrid.bytes);
+    to->u.status.key = text(check, "status.key", from->key);
+    to->u.status.wait = from->wait;
+}
+
+static void take_inspect(struct codec_check *check, const Assent__V1__Inspect *from,
+                         struct assent_wire *to)
+{
+    to->u.inspect.what = text(check, "inspect.what", from->what);
+    to->u.inspect.argument = text(check, "inspect.argument", from->argument);
+    to->u.inspect.participant = text(check, "inspect.participant", from->participant);
+    to->u.inspect.limit = from->limit;
+}
+
+static void take_end(struct codec_check *check, const Assent__V1__End *from, struct assent_wire *to)
+{
+    id(check, "end.gtrid", &from->gtrid, REQUIRED, to->u.end.gtrid.bytes);
+    to->u.end.commit = from->commit;
+    to->u.end.wait = from->wait;
+}
+
 static void take_body(struct codec_check *check, const Assent__V1__Envelope *from,
                       struct assent_wire *to)
 {
@@ -268,36 +301,26 @@ static void take_body(struct codec_check *check, const Assent__V1__Envelope *fro
            to->u.enlist_reply.log_id);
         return;
     case ASSENT_WIRE_WORK:
-        id(check, "work.gtrid", &from->work->gtrid, REQUIRED, to->u.work.gtrid.bytes);
-        to->u.work.participant = text(check, "work.participant", from->work->participant);
-        to->u.work.work = bytes(&from->work->work);
+        take_work(check, from->work, to);
         return;
     case ASSENT_WIRE_WORK_REPLY:
         to->u.work_reply.branch = from->work_reply->branch;
         to->u.work_reply.reply = bytes(&from->work_reply->reply);
         return;
     case ASSENT_WIRE_END:
-        id(check, "end.gtrid", &from->end->gtrid, REQUIRED, to->u.end.gtrid.bytes);
-        to->u.end.commit = from->end->commit;
-        to->u.end.wait = from->end->wait;
+        take_end(check, from->end, to);
         return;
     case ASSENT_WIRE_RUN:
         take_run(check, from->run, to);
         return;
     case ASSENT_WIRE_STATUS:
-        to->u.status.has_gtrid =
-            id(check, "status.gtrid", &from->status->gtrid, OPTIONAL, to->u.status.gtrid.bytes);
-        to->u.status.key = text(check, "status.key", from->status->key);
-        to->u.status.wait = from->status->wait;
+        take_status(check, from->status, to);
         return;
     case ASSENT_WIRE_RESULT:
         take_result(check, from->result, to);
         return;
     case ASSENT_WIRE_INSPECT:
-        to->u.inspect.what = text(check, "inspect.what", from->inspect->what);
-        to->u.inspect.argument = text(check, "inspect.argument", from->inspect->argument);
-        to->u.inspect.participant = text(check, "inspect.participant", from->inspect->participant);
-        to->u.inspect.limit = from->inspect->limit;
+        take_inspect(check, from->inspect, to);
         return;
     case ASSENT_WIRE_INSPECTION:
         take_inspection(check, from->inspection, to);

@@ -201,6 +201,55 @@ static int put_inspection(struct encoding *to, struct assent_bytes json)
 /* Starts the body of one kind: initialises it and makes the envelope point to it. */
 #define START(kind) (assent__v1__##kind##__init(&to->u.kind), to->envelope.kind = &to->u.kind)
 
+static void put_work(struct encoding *to, const struct assent_wire *from)
+{
+    START(work);
+    to->u.work.gtrid = gtrid(&from->u.work.gtrid);
+    to->u.work.participant = text(from->u.work.participant);
+    to->u.work.work = bytes(from->u.work.work.data, from->u.work.work.size);
+}
+
+static void put_status(struct encoding *to, const struct assent_wire *from)
+{
+    START(status);
+    if (from->u.status.has_gtrid)
+        to->u.status.gtrid = gtrid(&from->u.status.gtrid);
+    to->u.status.key = text(from->u.status.key);
+    to->u.status.wait = from->u.status.wait;
+}
+
+static void put_inspect(struct encoding *to, const struct assent_wire *from)
+{
+    START(inspect);
+    to->u.inspect.what = text(from->u.inspect.what);
+    to->u.inspect.argument = text(from->u.inspect.argument);
+    to->u.inspect.participant = text(from->u.inspect.participant);
+    to->u.inspect.limit = from->u.inspect.limit;
+}
+
+static void put_end(struct encoding *to, const struct assent_wire *from)
+{
+    START(end);
+    to->u.end.gtrid = gtrid(&from->u.end.gtrid);
+    to->u.end.commit = from->u.end.commit;
+    to->u.end.wait = from->u.end.wait;
+}
+
+static void put_refusal(struct encoding *to, const struct assent_wire *from)
+{
+    START(refusal);
+    to->u.refusal.error = from->u.refusal.error;
+    to->u.refusal.text = reason(to, from->u.refusal.text);
+    to->u.refusal.retry_after_ms = from->u.refusal.retry_after_ms;
+}
+
+static void put_enlist(struct encoding *to, const struct assent_wire *from)
+{
+    START(enlist);
+    to->u.enlist.gtrid = gtrid(&from->u.enlist.gtrid);
+    to->u.enlist.participant = text(from->u.enlist.participant);
+}
+
 static int put_body(struct encoding *to, const struct assent_wire *from)
 {
     switch (from->kind) {
@@ -208,10 +257,7 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
         put_hello(to, &from->u.hello);
         return 0;
     case ASSENT_WIRE_REFUSAL:
-        START(refusal);
-        to->u.refusal.error = from->u.refusal.error;
-        to->u.refusal.text = reason(to, from->u.refusal.text);
-        to->u.refusal.retry_after_ms = from->u.refusal.retry_after_ms;
+        put_refusal(to, from);
         return 0;
     case ASSENT_WIRE_PING:
         START(ping);
@@ -228,9 +274,7 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
         to->u.begin_reply.timeout_ms = from->u.begin_reply.timeout_ms;
         return 0;
     case ASSENT_WIRE_ENLIST:
-        START(enlist);
-        to->u.enlist.gtrid = gtrid(&from->u.enlist.gtrid);
-        to->u.enlist.participant = text(from->u.enlist.participant);
+        put_enlist(to, from);
         return 0;
     case ASSENT_WIRE_ENLIST_REPLY:
         START(enlist_reply);
@@ -238,10 +282,7 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
         to->u.enlist_reply.log_id = bytes(from->u.enlist_reply.log_id, ASSENT_LOG_ID_BYTES);
         return 0;
     case ASSENT_WIRE_WORK:
-        START(work);
-        to->u.work.gtrid = gtrid(&from->u.work.gtrid);
-        to->u.work.participant = text(from->u.work.participant);
-        to->u.work.work = bytes(from->u.work.work.data, from->u.work.work.size);
+        put_work(to, from);
         return 0;
     case ASSENT_WIRE_WORK_REPLY:
         START(work_reply);
@@ -250,30 +291,19 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
             bytes(from->u.work_reply.reply.data, from->u.work_reply.reply.size);
         return 0;
     case ASSENT_WIRE_END:
-        START(end);
-        to->u.end.gtrid = gtrid(&from->u.end.gtrid);
-        to->u.end.commit = from->u.end.commit;
-        to->u.end.wait = from->u.end.wait;
+        put_end(to, from);
         return 0;
     case ASSENT_WIRE_RUN:
         put_run(to, from);
         return 0;
     case ASSENT_WIRE_STATUS:
-        START(status);
-        if (from->u.status.has_gtrid)
-            to->u.status.gtrid = gtrid(&from->u.status.gtrid);
-        to->u.status.key = text(from->u.status.key);
-        to->u.status.wait = from->u.status.wait;
+        put_status(to, from);
         return 0;
     case ASSENT_WIRE_RESULT:
         put_result(to, from);
         return 0;
     case ASSENT_WIRE_INSPECT:
-        START(inspect);
-        to->u.inspect.what = text(from->u.inspect.what);
-        to->u.inspect.argument = text(from->u.inspect.argument);
-        to->u.inspect.participant = text(from->u.inspect.participant);
-        to->u.inspect.limit = from->u.inspect.limit;
+        put_inspect(to, from);
         return 0;
     case ASSENT_WIRE_INSPECTION:
         return put_inspection(to, from->u.inspection.json);
