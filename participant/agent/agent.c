@@ -167,7 +167,7 @@ static int open_store(struct assent_participant *agent, char *error, size_t erro
     return assent_store_open(&options, &agent->store, error, error_size);
 }
 
-/* A directory whose entry would survive a power cut: what the resource syncs in it must be found. */
+/* A directory whose entry survives a power cut: what the resource syncs in it must be found. */
 static int make_directory(const char *parent, const char *directory)
 {
     int fd, result = 0;

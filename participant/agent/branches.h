@@ -33,6 +33,7 @@ struct coordinator_log {
     uint8_t id[ASSENT_LOG_ID_BYTES];
     char text[2 * ASSENT_LOG_ID_BYTES + 1]; /* the id in hexadecimal */
     uint32_t incarnation;                   /* highest ever seen: lower ones are refused */
+    bool mark_durable;                      /* and that it was seen is on disk */
     bool has_ended_below;
     struct assent_gtrid ended_below; /* transactions that sort below it have ended */
     struct agent_branch_list open, ended;

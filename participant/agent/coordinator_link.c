@@ -4,7 +4,9 @@
  * log, not by its address; an earlier life of that log (a copy, a restored backup, a process that
  * slept) is refused, because its decisions may contradict those of the later one.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,19 +37,30 @@ static size_t mark_key(const struct coordinator_log *log, char key[ASSENT_STORE_
     return (size_t)snprintf(key, ASSENT_STORE_KEY_MAX, MARK_PREFIX "%s", log->text);
 }
 
-/* Whatever a message of the new incarnation makes us write comes later in the same store. */
-static int save_mark(struct assent_participant *agent, const struct coordinator_log *log)
+/* Waits until it is durable, once in each life of a coordinator: nothing that it says may be obeyed
+ * before, or a restart of ours could listen to the earlier life again. */
+static int save_mark(struct assent_participant *agent, struct coordinator_log *log)
 {
     char key[ASSENT_STORE_KEY_MAX];
     uint8_t value[4];
     struct assent_writer writer;
-    struct assent_put put = {.table = ASSENT_TABLE_META, .key = key, .value = value};
+    struct assent_put put = {
+        .table = ASSENT_TABLE_META, .key = key, .value = value, .token = (uintptr_t)log};
+    struct pollfd fd = {assent_store_fd(agent->store), POLLIN, 0};
+    int error;
 
     assent_writer_init(&writer, value, sizeof(value));
     assent_write_u32(&writer, log->incarnation);
     put.key_size = mark_key(log, key);
     put.value_size = writer.size;
-    return assent_store_put(agent->store, &put);
+    log->mark_durable = false;
+    error = assent_store_put(agent->store, &put);
+    while (error == 0 && !log->mark_durable) {
+        if (poll(&fd, 1, -1) < 0 && errno != EINTR)
+            error = ASSENT_E_IO;
+        assent_store_process(agent->store, agent_driver_durable, agent);
+    }
+    return error;
 }
 
 struct marks {

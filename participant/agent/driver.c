@@ -48,7 +48,7 @@ static void send_message(const struct step *step, const struct assent_message *m
 
     if (!link)
         return; /* the machine repeats it when the coordinator is back */
-    /* All that is in doubt asks at once when a coordinator comes back: not more than it can take. */
+    /* All that is in doubt asks at once when a coordinator is back: not more than it can take. */
     if (message->kind == ASSENT_MSG_INQUIRE &&
         agent_link_output_bytes(link) > AGENT_OUTPUT_BYTES_MAX / 2)
         return;
@@ -437,6 +437,10 @@ void agent_driver_durable(const struct assent_completion *completion, void *cont
     struct assent_part_event event = {.kind = ASSENT_PART_EV_DURABLE,
                                       .record = (enum assent_part_record_kind)completion->token2};
 
+    if (completion->token2 == 0) {
+        ((struct coordinator_log *)(uintptr_t)completion->token)->mark_durable = true;
+        return;
+    }
     branch->records_pending--;
     agent->records_pending--;
     crash_point(log_points[event.record].after);

@@ -12,7 +12,7 @@ void agent_driver_message(struct assent_participant *agent, struct coordinator_l
                           const struct assent_wire *wire);
 /* A job is done; frees it. */
 void agent_driver_worked(struct agent_job *job, void *agent);
-/* A forced record is durable. */
+/* A forced record (token2: its kind) or a mark (0) is durable. */
 void agent_driver_durable(const struct assent_completion *completion, void *agent);
 /* The coordinator of that log is connected (again). */
 void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log);

@@ -1,7 +1,7 @@
 /*
- * peers.c: the listener whose address we announce to our coordinators for other participants. A peer
- * gets a hello and heartbeats; questions between participants are not part of wire version 1, so
- * anything else is refused by name.
+ * peers.c: the listener whose address we announce to our coordinators for other participants. A
+ * peer gets a hello and heartbeats; questions between participants are not part of wire version 1,
+ * so anything else is refused by name.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /*
- * recovery.c: at start, a machine for every branch that has a record in our store or that a resource
- * lists as prepared. Our own record goes first, because it knows more (the protocol, a pre-commit, a
- * decision taken alone). A list that cannot be read is no empty list, so it refuses the start; a
- * damaged record freezes its branch and nothing else.
+ * recovery.c: at start, a machine for every branch that has a record in our store or that a
+ * resource lists as prepared. Our own record goes first, because it knows more (the protocol, a
+ * pre-commit, a decision taken alone). A list that cannot be read is no empty list, so it refuses
+ * the start; a damaged record freezes its branch and nothing else.
  *
  * What machines ask for waits: calls until the workers start, messages until a coordinator is
  * connected.

@@ -4,10 +4,11 @@
  *
  * Work (and the reading of committed data) runs on a bounded pool. Everything that ends a branch
  * runs on one finishing thread per resource, which takes all that is queued at once, so that a
- * resource can commit a group of branches with one sync. Deliberately not here: what a result means.
+ * resource can commit a group of branches with one sync. Deliberately not here: what a result
+ * means.
  *
- * Threads: all functions belong to the loop's thread. A job belongs to the workers from submit until
- * done() is called with it.
+ * Threads: all functions belong to the loop's thread. A job belongs to the workers from submit
+ * until done() is called with it.
  */
 #ifndef ASSENT_AGENT_WORKERS_H
 #define ASSENT_AGENT_WORKERS_H

@@ -125,15 +125,15 @@ struct assent_participant_options {
     const char *listen;              /* address for peers, "host:port"; NULL: 127.0.0.1:0 */
     const char *cluster;             /* NULL: "default"; others are refused */
     const struct assent_participant_resource *resources;
-    size_t resource_count;    /* 1 to 16 */
-    uint32_t workers;         /* threads for work; 0: 8. Each resource has one more to finish */
-    uint64_t map_bytes;       /* of the agent's store; 0: 256 MiB */
-    uint32_t heartbeat_ms;    /* 0: 2000 */
-    uint64_t frame_bytes_max; /* 0: 1 MiB */
-    uint32_t inquire_ms;      /* in doubt this long: ask the coordinator; 0: 5000 */
-    uint32_t retry_min_ms;    /* back-off of inquiries and of a failing resource; 0: 100 */
-    uint32_t retry_max_ms;    /* 0: 30000 */
-    uint32_t work_timeout_ms; /* longest that work may wait, as for a lock; 0: 10000 */
+    size_t resource_count;     /* 1 to 16 */
+    uint32_t workers;          /* threads for work; 0: 8. Each resource has one more to finish */
+    uint64_t map_bytes;        /* of the agent's store; 0: 256 MiB */
+    uint32_t heartbeat_ms;     /* 0: 2000 */
+    uint64_t frame_bytes_max;  /* 0: 1 MiB */
+    uint32_t inquire_ms;       /* in doubt this long: ask the coordinator; 0: 5000 */
+    uint32_t retry_min_ms;     /* back-off of inquiries and of a failing resource; 0: 100 */
+    uint32_t retry_max_ms;     /* 0: 30000 */
+    uint32_t work_timeout_ms;  /* longest that work may wait, as for a lock; 0: 10000 */
     uint32_t in_doubt_warn_ms; /* warn of a branch in doubt this long, then ever later; 0: 30000 */
     uint32_t branches_max; /* branches in memory, finished ones included until their transaction has
                             * ended everywhere; beyond it new ones are voted down; 0: 1,000,000 */
