@@ -1,0 +1,28 @@
+/* commands.h: every command of assentctl, one X-list for declarations and for the table. */
+#ifndef ASSENT_CTL_COMMANDS_H
+#define ASSENT_CTL_COMMANDS_H
+
+#include "ctl.h"
+
+#define CTL_COMMANDS(X)                                                                            \
+    X(tx_run)                                                                                      \
+    X(tx_begin)                                                                                    \
+    X(tx_work)                                                                                     \
+    X(tx_commit)                                                                                   \
+    X(tx_rollback)                                                                                 \
+    X(tx_list)                                                                                     \
+    X(tx_show)                                                                                     \
+    X(tx_wait)                                                                                     \
+    X(participants_list)                                                                           \
+    X(kv_get)                                                                                      \
+    X(kv_dump)                                                                                     \
+    X(log_dump)                                                                                    \
+    X(log_verify)                                                                                  \
+    X(health)                                                                                      \
+    X(version)
+
+#define X(name) extern const struct ctl_command ctl_##name;
+CTL_COMMANDS(X)
+#undef X
+
+#endif
