@@ -5,7 +5,8 @@
 
 /* Asked of a life before this one, about a branch without a record: its work is lost, and nothing
  * new may start under it (11, 45). It is refused for good without a tombstone, since every repeat
- * is as stale; and it decides nothing, since that life may have committed the branch in one phase. */
+ * is as stale; and it decides nothing, since that life may have committed the branch in one phase.
+ */
 static bool is_stale(struct step *s, const struct assent_message *message)
 {
     if (s->m->phase != ASSENT_PART_NONE || message->epoch == s->config->epoch)
@@ -23,7 +24,7 @@ static void on_work(struct step *s, const struct assent_message *message)
         part_send(s, ASSENT_MSG_WORK_REPLY)->vote = ASSENT_VOTE_NO;
         return;
     }
-    /* Not part_call(): several works may be under way, and whatever is called later runs after them. */
+    /* Not part_call(): several works may be under way, and what is called later runs after them. */
     action = part_act(s, ASSENT_PART_ACT_CALL);
     action->operation = ASSENT_OP_WORK;
     if (m->phase == ASSENT_PART_NONE) {
@@ -153,10 +154,14 @@ static void on_decision(struct step *s, enum assent_decision decision)
     m->ack_owed = true;
     switch (m->phase) {
     case ASSENT_PART_NONE:
-        if (commit)
+        if (commit) {
             part_start_commit(s);
-        else
-            part_refuse_branch(s, ASSENT_REASON_CLOSED);
+        } else {
+            /* Nothing is remembered here, but the RM may hold evidence of a commit (27, 37). */
+            m->reason = ASSENT_REASON_CLOSED;
+            part_decide(m, ASSENT_DECISION_ABORT);
+            part_prove(s);
+        }
         return;
     case ASSENT_PART_WORKING:
         part_start_rollback(s);

@@ -173,10 +173,25 @@ static void a_prepare_after_the_abort_is_answered_no(void **state)
 {
     (void)state; /* edge case 11 */
     receive(told(ASSENT_MSG_ABORT, ASSENT_2PC));
+    assert_true(calls(ASSENT_OP_EVIDENCE));
+    rm(ASSENT_OP_EVIDENCE, ASSENT_RM_NOT_FOUND);
     assert_true(acks(ASSENT_RESULT_ABORTED));
     receive(told(ASSENT_MSG_PREPARE, ASSENT_2PC));
     assert_true(votes(ASSENT_VOTE_NO));
     assert_null(find(ASSENT_PART_ACT_CALL));
+}
+
+static void an_abort_of_a_forgotten_commit_is_shown(void **state)
+{
+    (void)state; /* edge cases 27, 37: the RM's marker outlives what was remembered here */
+    receive(told(ASSENT_MSG_ABORT, ASSENT_2PC));
+    assert_null(sends(ASSENT_MSG_ACK));
+    rm(ASSENT_OP_EVIDENCE, ASSENT_RM_WAS_COMMITTED);
+    assert_non_null(find(ASSENT_PART_ACT_ALARM));
+    assert_true(logs(ASSENT_PART_RECORD_RESULT, true));
+    assert_null(sends(ASSENT_MSG_ACK));
+    durable(ASSENT_PART_RECORD_RESULT);
+    assert_true(acks(ASSENT_RESULT_HEUR_COMMITTED));
 }
 
 static void work_lost_in_a_restart_is_voted_no(void **state)
@@ -522,6 +537,7 @@ int main(void)
         T(without_the_rm_s_list_yes_follows_our_own_record),
         T(a_repeated_prepare_repeats_yes_without_the_rm),
         T(a_prepare_after_the_abort_is_answered_no),
+        T(an_abort_of_a_forgotten_commit_is_shown),
         T(work_lost_in_a_restart_is_voted_no),
         T(a_refused_prepare_is_done_and_not_rolled_back),
         T(an_unclear_prepare_is_rolled_back_until_it_is_gone),
