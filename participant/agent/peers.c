@@ -41,9 +41,8 @@ static void hang_up(struct agent_peer *peer, int error, const char *text)
 
 static void on_closed(struct assent_conn *conn, int error, const char *detail, void *context)
 {
-    (void)error;
-    assent_log(ASSENT_LOG_DEBUG, "peer_disconnected", "peer=%s why=%s", assent_conn_peer(conn),
-               assent_log_quote(detail));
+    assent_log(error == ASSENT_E_CLOSED ? ASSENT_LOG_DEBUG : ASSENT_LOG_WARN, "peer_disconnected",
+               "peer=%s why=%s", assent_conn_peer(conn), assent_log_quote(detail));
     peer_free(context);
 }
 
