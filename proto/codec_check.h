@@ -10,7 +10,7 @@
 /* Remembers the first failure, so that callers ask once at the end. */
 struct codec_check {
     int failed;    /* 0, or the error */
-    int violation; /* what a broken rule is: ASSENT_E_PROTOCOL decoding, ASSENT_E_INVALID encoding */
+    int violation; /* of a broken rule: ASSENT_E_PROTOCOL decoding, ASSENT_E_INVALID encoding */
     int item;      /* of a repeated field, for the text; -1: none */
     char *text;    /* of text_size; may be NULL */
     size_t text_size;

@@ -1,7 +1,7 @@
 /*
- * coordinator.c: the coordinator's machine as seen from outside: the application's requests, durable
- * records, timers, recovery. See coordinator.h for its phases. 2PC with presumed abort (Mohan,
- * Lindsay, Obermarck 1986); 3PC after Skeen 1981 with the `timeout` rule.
+ * coordinator.c: the coordinator's machine as seen from outside: the application's requests,
+ * durable records, timers, recovery. See coordinator.h for its phases. 2PC with presumed abort
+ * (Mohan, Lindsay, Obermarck 1986); 3PC after Skeen 1981 with the `timeout` rule.
  */
 #include "coordinator_step.h"
 

@@ -6,9 +6,10 @@
  * must, after each step, carry out the actions in order, and set its timer to machine->timer_ms.
  *
  * phase              waits for                           leaves to
- * ACTIVE             branches, commit or rollback        VOTING, ONE_PHASE_LOGGING, ABORTING, ENDING
- * VOTING             votes                               COMMIT_LOGGING, PRECOMMIT_LOGGING, ABORTING,
+ * ACTIVE             branches, commit or rollback        VOTING, ONE_PHASE_LOGGING, ABORTING,
  *                                                        ENDING
+ * VOTING             votes                               COMMIT_LOGGING, PRECOMMIT_LOGGING,
+ *                                                        ABORTING, ENDING
  * PRECOMMIT_LOGGING  the pre-commit record's sync        PRECOMMITTING
  * PRECOMMITTING      acknowledgements of PreCommit       COMMIT_LOGGING
  * COMMIT_LOGGING     the decision's sync                 COMMITTING

@@ -3,8 +3,8 @@
  * end. The table of legal changes is here, and nothing else changes a phase.
  *
  * Invariants, checked at every change of phase: a decision is never reversed; COMMIT is decided
- * only with every vote yes or read-only (or by the one branch of a one-phase commit); nobody is told
- * committed before the decision's record is durable.
+ * only with every vote yes or read-only (or by the one branch of a one-phase commit); nobody is
+ * told committed before the decision's record is durable.
  */
 #include "coordinator_step.h"
 

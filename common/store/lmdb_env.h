@@ -37,8 +37,8 @@ ASSENT_CHECKED int assent_lmdb_commit(struct assent_lmdb *lmdb);
 void assent_lmdb_abort(struct assent_lmdb *lmdb);
 const char *assent_lmdb_text(int number);
 
-/* As the write transaction sees it; the value is valid until its next change. 0, ASSENT_E_NOT_FOUND,
- * ASSENT_E_CORRUPT, ASSENT_E_VERSION, ASSENT_E_IO. */
+/* As the write transaction sees it; the value is valid until its next change. 0,
+ * ASSENT_E_NOT_FOUND, ASSENT_E_CORRUPT, ASSENT_E_VERSION, ASSENT_E_IO. */
 ASSENT_CHECKED int assent_lmdb_peek(struct assent_lmdb *lmdb, enum assent_table table,
                                     const void *key, size_t key_size, const uint8_t **ret_value,
                                     size_t *ret_size);

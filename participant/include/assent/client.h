@@ -178,7 +178,8 @@ ASSENT_API int assent_client_wait_ms(const struct assent_client *client);
 /* Reads, writes, answers, and times out what is due; never blocks. 0, or ASSENT_E_CLOSED /
  * ASSENT_E_PROTOCOL after every open request was answered with it. */
 ASSENT_API ASSENT_CHECKED int assent_client_process(struct assent_client *client);
-/* Connects again if it is not connected; blocks up to connect_ms. Errors of assent_client_open(). */
+/* Connects again if it is not connected; blocks up to connect_ms. Errors as of
+ * assent_client_open(). */
 ASSENT_API ASSENT_CHECKED int assent_client_reconnect(struct assent_client *client);
 
 #ifdef __cplusplus

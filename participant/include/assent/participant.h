@@ -147,9 +147,10 @@ struct assent_participant;
 ASSENT_API ASSENT_CHECKED int
 assent_participant_new(const struct assent_participant_options *options,
                        struct assent_participant **ret_participant, char *error, size_t error_size);
-/* Serves until stopped: 0 after assent_participant_stop; ASSENT_E_TIMEOUT if then a resource has not
- * returned from a call (assent_participant_free would wait for it); other ASSENT_E_* if it could not
- * start. Blocks; one thread; installs no signal handler. A failed durable write ends the process. */
+/* Serves until stopped: 0 after assent_participant_stop; ASSENT_E_TIMEOUT if a resource has not
+ * returned from a call by then (assent_participant_free would wait for it); other ASSENT_E_* if it
+ * could not start. Blocks; one thread; installs no signal handler. A failed durable write ends the
+ * process. */
 ASSENT_API ASSENT_CHECKED int assent_participant_run(struct assent_participant *participant);
 /* Ends run: work under way is rolled back, prepared branches stay for the next start. From any
  * thread or signal handler. */
