@@ -66,8 +66,8 @@ static void bad_gtrid_text_is_refused(void **state)
         "8ZZZZZZZZZZZZZZZZZZZZZZZZZ",
         "0000000000000000000000000U",
         "0000000000000-000000000000",
-        "0000000000000\xff"
-        "000000000000",
+        ("0000000000000\xff"
+         "000000000000"),
     };
     struct assent_gtrid g = assent_gtrid_make(1, 2, 3, 4), before = g;
 
