@@ -55,9 +55,11 @@ class Process:
         self._changed = threading.Condition()
         self._ended = False
         environment = dict(os.environ, **(env or {}))
+        # Whatever becomes of the test run itself, its processes do not outlive it.
         self.popen = subprocess.Popen(
-            self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, env=environment, preexec_fn=preexec, close_fds=True)
+            ["setpriv", "--pdeathsig", "KILL", *self.argv], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+            preexec_fn=preexec, close_fds=True)
         self.pid = self.popen.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
