@@ -79,8 +79,12 @@ static struct transaction *begin(struct session *session, uint64_t request,
     text_copy(t->key, sizeof(t->key), begin->key);
     text_copy(t->traceparent, sizeof(t->traceparent), begin->traceparent);
     assent_random_bytes(&seed, sizeof(seed));
-    assent_coord_init(&t->machine, &server->coord, &gtrid, begin->protocol, begin->termination,
-                      t->begun_ms + timeout_ms, seed);
+    assent_coord_init(&t->machine, &gtrid,
+                      &(struct assent_coord_begin){.protocol = begin->protocol,
+                                                   .termination = begin->termination,
+                                                   .keyed = t->key[0] != '\0',
+                                                   .deadline_ms = t->begun_ms + timeout_ms,
+                                                   .seed = seed});
     transactions_arm(t);
     return t;
 }

@@ -36,6 +36,8 @@ static const struct points log_points[] = {
                                        ASSENT_CRASH_coord_after_log_precommit},
     [ASSENT_COORD_RECORD_COMMIT] = {true, ASSENT_CRASH_coord_before_log_commit,
                                     ASSENT_CRASH_coord_after_log_commit},
+    [ASSENT_COORD_RECORD_ABORT] = {true, ASSENT_CRASH_coord_before_log_abort,
+                                   ASSENT_CRASH_coord_after_log_abort},
     [ASSENT_COORD_RECORD_OUTCOME] = {true, ASSENT_CRASH_coord_before_log_outcome,
                                      ASSENT_CRASH_coord_after_log_outcome},
 };
@@ -118,7 +120,7 @@ static void write_record(struct server *server, const struct transaction *t,
     int r;
 
     driver_describe(t, action->record, &record);
-    if (action->record == ASSENT_COORD_RECORD_COMMIT)
+    if (action->record == ASSENT_COORD_RECORD_COMMIT || action->record == ASSENT_COORD_RECORD_ABORT)
         put.flags |= ASSENT_PUT_DECIDE;
     /* The decision may be told only when this is on disk, but it is made now. */
     if (record.decision != ASSENT_DECISION_NONE && record.decided_ms == 0)

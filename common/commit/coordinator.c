@@ -77,6 +77,9 @@ static void on_durable(struct step *s, const struct assent_coord_event *event)
         coord_tell(s, ASSENT_OUTCOME_COMMITTED);
         coord_enter_committing(s);
         return;
+    case ASSENT_COORD_RECORD_ABORT:
+        coord_tell(s, coord_outcome_of(m));
+        return;
     case ASSENT_COORD_RECORD_OUTCOME:
         if (!m->told)
             coord_tell(s, coord_outcome_of(m));
@@ -148,20 +151,19 @@ static uint64_t next_timer(const struct assent_coord *m)
     return coord_may_still_abort(m) ? min_u64(next, m->deadline_ms) : next;
 }
 
-void assent_coord_init(struct assent_coord *machine, const struct assent_coord_config *config,
-                       const struct assent_gtrid *gtrid, enum assent_protocol protocol,
-                       enum assent_termination termination, uint64_t deadline_ms, uint64_t seed)
+void assent_coord_init(struct assent_coord *machine, const struct assent_gtrid *gtrid,
+                       const struct assent_coord_begin *begin)
 {
-    (void)config;
     memset(machine, 0, sizeof(*machine));
     machine->gtrid = *gtrid;
-    machine->protocol = protocol;
-    machine->termination = termination;
-    machine->deadline_ms = deadline_ms;
+    machine->protocol = begin->protocol;
+    machine->termination = begin->termination;
+    machine->keyed = begin->keyed;
+    machine->deadline_ms = begin->deadline_ms;
     machine->phase_end_ms = ASSENT_NO_TIMER;
     machine->retry_ms = ASSENT_NO_TIMER;
-    machine->timer_ms = deadline_ms;
-    machine->rng = seed;
+    machine->timer_ms = begin->deadline_ms;
+    machine->rng = begin->seed;
 }
 
 void assent_coord_step(struct assent_coord *machine, const struct assent_coord_config *config,
@@ -229,8 +231,11 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
     struct step s = {machine, config, now_ms, actions};
 
     actions->count = 0;
-    assent_coord_init(machine, config, &record->gtrid, record->protocol, record->termination,
-                      ASSENT_NO_TIMER, seed);
+    assent_coord_init(machine, &record->gtrid,
+                      &(struct assent_coord_begin){.protocol = record->protocol,
+                                                   .termination = record->termination,
+                                                   .deadline_ms = ASSENT_NO_TIMER,
+                                                   .seed = seed});
     load_record(machine, record);
     switch (record->kind) {
     case ASSENT_COORD_RECORD_ONE_PHASE:
@@ -247,6 +252,14 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
         machine->phase = ASSENT_COORD_COMMITTING;
         machine->outcome = ASSENT_OUTCOME_COMMITTED;
         machine->told = true;
+        coord_send_phase(&s, 0);
+        coord_schedule_retry(&s);
+        break;
+    case ASSENT_COORD_RECORD_ABORT:
+        machine->phase = ASSENT_COORD_ABORTING;
+        machine->outcome = ASSENT_OUTCOME_ABORTED;
+        machine->told = true;
+        machine->phase_end_ms = now_ms + config->abort_delivery_ms;
         coord_send_phase(&s, 0);
         coord_schedule_retry(&s);
         break;

@@ -16,9 +16,11 @@
  * COMMITTING         every branch's ack, for ever        ENDING
  * ONE_PHASE_LOGGING  the one-phase record's sync         ONE_PHASE
  * ONE_PHASE          the branch's ack: the outcome       ENDING
- * ABORTING           acks, up to abort_delivery_ms       ENDING
- * ENDING             the outcome record (lazy); if all   ENDED
- *                    were read-only the reply waits too
+ * ABORTING           acks, up to abort_delivery_ms; with ENDING
+ *                    a key, the reply waits for the
+ *                    abort's record (lazy)
+ * ENDING             the outcome record (lazy); a reply  ENDED
+ *                    not yet given waits too
  * ENDED              nothing
  */
 #ifndef ASSENT_COMMIT_COORDINATOR_H
@@ -76,6 +78,7 @@ struct assent_coord {
     enum assent_outcome outcome : 8; /* UNKNOWN until it may be told to anyone */
     enum assent_reason reason : 8;
     bool told : 1;          /* REPLY was given */
+    bool keyed : 1;         /* an abort is on record before it is told */
     uint32_t reason_branch; /* 0: none */
     uint32_t attempt;       /* of the running phase */
     uint64_t deadline_ms;   /* of the transaction until it is decided */
@@ -136,10 +139,17 @@ struct assent_coord_actions {
     struct assent_coord_action items[ASSENT_COORD_ACTIONS_MAX];
 };
 
-/* deadline_ms: on the clock of now_ms. seed: for jitter. A 3pc needs a termination policy. */
-void assent_coord_init(struct assent_coord *machine, const struct assent_coord_config *config,
-                       const struct assent_gtrid *gtrid, enum assent_protocol protocol,
-                       enum assent_termination termination, uint64_t deadline_ms, uint64_t seed);
+/* What is asked of a new transaction. */
+struct assent_coord_begin {
+    enum assent_protocol protocol;
+    enum assent_termination termination; /* a 3pc needs one */
+    bool keyed;           /* it has an idempotency key: an abort is on record before it is told */
+    uint64_t deadline_ms; /* on the clock of now_ms */
+    uint64_t seed;        /* for jitter */
+};
+
+void assent_coord_init(struct assent_coord *machine, const struct assent_gtrid *gtrid,
+                       const struct assent_coord_begin *begin);
 
 /* Continues a machine from its record after a restart: emits what recovery sends. An OUTCOME record
  * gives an ENDED machine. */

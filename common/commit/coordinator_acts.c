@@ -239,13 +239,18 @@ void coord_schedule_retry(struct step *s)
 void coord_enter_aborting(struct step *s)
 {
     coord_decide(s->m, ASSENT_DECISION_ABORT);
-    /* Presumed abort: nothing need be durable before anyone is told. */
-    coord_tell(s, ASSENT_OUTCOME_ABORTED);
+    /* Presumed abort: nothing need be durable before anyone is told. But what has a key is told by
+     * record only: after a crash, presumption would not know the key, and run it anew. */
+    if (!s->m->keyed)
+        coord_tell(s, ASSENT_OUTCOME_ABORTED);
     coord_set_phase(s, ASSENT_COORD_ABORTING);
     s->m->phase_end_ms = s->now_ms + s->config->abort_delivery_ms;
     coord_send_phase(s, 0);
     coord_schedule_retry(s);
-    coord_end_if_all_obeyed(s);
+    if (coord_nobody_awaited(s->m))
+        coord_end(s);
+    else if (s->m->keyed)
+        coord_log_record(s, ASSENT_COORD_RECORD_ABORT, false);
 }
 
 void coord_abort_because(struct step *s, enum assent_reason reason, uint32_t branch)

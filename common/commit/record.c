@@ -85,7 +85,7 @@ static bool read_coord_enums(struct assent_reader *in, struct assent_coord_recor
     r->protocol = (enum assent_protocol)protocol;
     r->termination = (enum assent_termination)termination;
     r->reason = (enum assent_reason)reason;
-    return kind >= ASSENT_COORD_RECORD_ONE_PHASE && in_range(kind, ASSENT_COORD_RECORD_OUTCOME) &&
+    return kind >= ASSENT_COORD_RECORD_ONE_PHASE && in_range(kind, ASSENT_COORD_RECORD_ABORT) &&
            in_range(outcome, ASSENT_OUTCOME_HAZARD) && in_range(protocol, ASSENT_3PC) &&
            in_range(termination, ASSENT_TERMINATION_TIMEOUT) &&
            in_range(reason, ASSENT_REASON_ALONE);

@@ -20,7 +20,8 @@
     X(ONE_PHASE, 1, "one-phase")  /* one branch was told to commit alone: it knows the outcome */  \
     X(PRECOMMIT, 2, "pre-commit") /* 3pc: every vote is yes */                                     \
     X(COMMIT, 3, "commit")        /* decided; branches are being told */                           \
-    X(OUTCOME, 4, "outcome")      /* ended; kept so that it can be asked for */
+    X(OUTCOME, 4, "outcome")      /* ended; kept so that it can be asked for */                    \
+    X(ABORT, 5, "abort") /* decided, of a transaction with a key; branches are being told */
 
 enum assent_coord_record_kind {
 #define X(name, number, text) ASSENT_COORD_RECORD_##name = (number),

@@ -17,6 +17,8 @@
     X(coord_after_log_precommit)                                                                   \
     X(coord_before_log_commit)                                                                     \
     X(coord_after_log_commit)                                                                      \
+    X(coord_before_log_abort)                                                                      \
+    X(coord_after_log_abort)                                                                       \
     X(coord_before_log_outcome)                                                                    \
     X(coord_after_log_outcome)                                                                     \
     X(coord_before_send_prepare)                                                                   \
@@ -51,6 +53,8 @@
     X(agent_after_log_decision)                                                                    \
     X(agent_before_log_result)                                                                     \
     X(agent_after_log_result)                                                                      \
+    X(agent_before_log_delete)                                                                     \
+    X(agent_after_log_delete)                                                                      \
     X(agent_before_send_vote)                                                                      \
     X(agent_after_send_vote)                                                                       \
     X(agent_before_send_precommit_ack)                                                             \

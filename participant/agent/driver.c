@@ -437,12 +437,16 @@ void agent_driver_durable(const struct assent_completion *completion, void *cont
     struct assent_part_event event = {.kind = ASSENT_PART_EV_DURABLE,
                                       .record = (enum assent_part_record_kind)completion->token2};
 
-    if (completion->token2 == 0) {
+    if (completion->token2 == AGENT_TOKEN_MARK) {
         ((struct coordinator_log *)(uintptr_t)completion->token)->mark_durable = true;
         return;
     }
     branch->records_pending--;
     agent->records_pending--;
+    if (completion->token2 == AGENT_TOKEN_DELETED) {
+        agent_tombstones_deleted(agent, branch);
+        return;
+    }
     crash_point(log_points[event.record].after);
     run_step(&(struct step){.branch = branch}, &event);
 }

@@ -12,7 +12,12 @@ void agent_driver_message(struct assent_participant *agent, struct coordinator_l
                           const struct assent_wire *wire);
 /* A job is done; frees it. */
 void agent_driver_worked(struct agent_job *job, void *agent);
-/* A forced record (token2: its kind) or a mark (0) is durable. */
+/* What a completion of the store is about (token2); the other values are kinds of records. */
+enum {
+    AGENT_TOKEN_MARK = 0,      /* token: the log whose incarnation is durable */
+    AGENT_TOKEN_DELETED = 255, /* token: the branch whose record is gone */
+};
+/* A forced record, a mark or a deletion is durable. */
 void agent_driver_durable(const struct assent_completion *completion, void *agent);
 /* The coordinator of that log is connected (again). */
 void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log);
@@ -43,6 +48,8 @@ void agent_queries_answer(struct assent_participant *agent, struct agent_job *jo
 /* The coordinator says that every transaction of its log below that gtrid has ended. */
 void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator_log *log,
                             const struct assent_gtrid *ended_below);
+/* The branch's record is gone for good. */
+void agent_tombstones_deleted(struct assent_participant *agent, struct agent_branch *branch);
 /* A FORGET is done; takes the job. */
 void agent_tombstones_forgotten(struct assent_participant *agent, struct agent_job *job);
 

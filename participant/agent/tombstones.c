@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "crash_point.h"
 #include "driver.h"
 
 /* The marker may go only now: as long as the coordinator could ask again, it is the evidence. */
@@ -20,31 +21,50 @@ static void forget_at_resource(struct assent_participant *agent, const struct ag
     agent_workers_submit(agent->workers, job);
 }
 
-static void delete_record(struct assent_participant *agent, const struct agent_branch *branch)
+static void remove_branch(struct assent_participant *agent, struct agent_branch *branch)
+{
+    if (branch->machine.phase == ASSENT_PART_COMMITTED &&
+        (branch->resource->ops->capabilities & ASSENT_CAP_EVIDENCE))
+        forget_at_resource(agent, branch);
+    agent_driver_timer_off(branch);
+    agent_branches_remove(&agent->branches, branch);
+}
+
+static void delete_record(struct assent_participant *agent, struct agent_branch *branch)
 {
     uint8_t key[ASSENT_BRANCH_ID_BYTES];
     struct assent_put put = {.table = ASSENT_TABLE_BRANCH,
                              .flags = ASSENT_PUT_LAZY | ASSENT_PUT_DELETE,
                              .key = key,
-                             .key_size = sizeof(key)};
+                             .key_size = sizeof(key),
+                             .token = (uintptr_t)branch,
+                             .token2 = AGENT_TOKEN_DELETED};
     int error;
 
     assent_branch_id_encode(&branch->id, key);
+    branch->records_pending++;
+    agent->records_pending++;
+    ASSENT_CRASH_POINT(agent_before_log_delete);
     error = assent_store_put(agent->store, &put);
     if (error)
         assent_panic(ASSENT_EXIT_RUNTIME, "log_failed", "error=%s",
                      assent_log_quote(assent_error_text(error)));
 }
 
-static void drop(struct assent_participant *agent, struct agent_branch *branch)
+static bool may_go(const struct agent_branch *branch)
 {
-    if (branch->machine.phase == ASSENT_PART_COMMITTED &&
-        (branch->resource->ops->capabilities & ASSENT_CAP_EVIDENCE))
-        forget_at_resource(agent, branch);
-    if (branch->machine.recorded)
-        delete_record(agent, branch);
-    agent_driver_timer_off(branch);
-    agent_branches_remove(&agent->branches, branch);
+    return agent_branches_closed(branch->log, &branch->id.gtrid) && branch->ended &&
+           branch->machine.phase != ASSENT_PART_HEURISTIC && agent_lane_idle(&branch->lane) &&
+           branch->records_pending == 0;
+}
+
+/* The record is gone for good before the marker goes: a restart that found the record of a prepared
+ * branch, whose transaction has ended, and no marker would take its commit for an abort. */
+void agent_tombstones_deleted(struct assent_participant *agent, struct agent_branch *branch)
+{
+    ASSENT_CRASH_POINT(agent_after_log_delete);
+    if (may_go(branch))
+        remove_branch(agent, branch);
 }
 
 void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator_log *log,
@@ -66,10 +86,12 @@ void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator
     }
     for (branch = TAILQ_FIRST(&log->ended); branch; branch = next) {
         next = TAILQ_NEXT(branch, link);
-        if (agent_branches_closed(log, &branch->id.gtrid) &&
-            branch->machine.phase != ASSENT_PART_HEURISTIC && agent_lane_idle(&branch->lane) &&
-            branch->records_pending == 0)
-            drop(agent, branch);
+        if (!may_go(branch))
+            continue;
+        if (branch->machine.recorded)
+            delete_record(agent, branch);
+        else
+            remove_branch(agent, branch);
     }
 }
 

@@ -217,6 +217,23 @@ def test_contradiction_is_kept_and_shown(scene, point):
     assert "1" in scene.value()
 
 
+@pytest.mark.parametrize("point", ["agent_before_log_delete", "agent_after_log_delete"])
+def test_the_record_goes_before_its_proof(scene, point):
+    """The transaction has ended, so the agent forgets it: first its record, then the resource's
+    marker. Whatever a crash in between leaves still knows that the branch has committed."""
+    scene.start(crash_at=point)
+    gtrid = scene.prepared("3pc", timeout_ms=60000)
+    scene.say(pb.BRANCH_PRECOMMIT, gtrid, protocol="3pc", timeout_ms=60000)
+    scene.hear(pb.BRANCH_PRECOMMIT_ACK, gtrid)
+    scene.commit(gtrid, protocol="3pc")
+    scene.peer.send(pb.Envelope(ping=pb.Ping(ended_below=scene.fake.gtrid())))
+    assert scene.agent.process.wait_end() == -9
+    scene.agent.options.pop("crash_at")
+    scene.again()
+    scene.commit(gtrid, protocol="3pc")
+    assert "event=alarm" not in scene.agent.log.read_text()
+
+
 def test_commit_of_what_never_voted(scene):
     """A commit for a branch that has only worked is no commit: nobody may commit without a vote."""
     scene.start()

@@ -30,11 +30,12 @@ COMMIT, ABORT = "commit", "abort"
 ONLY = {
     COMMIT: ["log_precommit", "log_commit", "send_precommit", "send_commit", "log_precommitted",
              "send_precommit_ack", "rm_commit", "log_one_phase", "send_one_phase", "rm_one_phase"],
-    ABORT: ["send_abort", "rm_rollback"],
+    ABORT: ["log_abort", "send_abort", "rm_rollback"],
 }
-# Points that an ordinary transaction does not pass; tests of their own below.
+# Points that an ordinary transaction does not pass; test_agent_protocol.py has their tests.
 SPECIAL = ["agent_before_log_decision", "agent_after_log_decision",
-           "agent_before_log_result", "agent_after_log_result"]
+           "agent_before_log_result", "agent_after_log_result",
+           "agent_before_log_delete", "agent_after_log_delete"]
 # One-phase: also passed when the single branch refuses to commit.
 BOTH = ["log_one_phase", "send_one_phase", "rm_one_phase"]
 

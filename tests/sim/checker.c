@@ -57,8 +57,18 @@ static void check_validity(struct sim_world *w, uint32_t tx)
     }
 }
 
+/* A key that was told an outcome must find it again after any crash, or its request runs twice. */
+static void check_key(struct sim_world *w, uint32_t tx)
+{
+    const struct sim_tx *t = &w->txs[tx];
+
+    if (t->keyed && (t->told_committed || t->told_aborted) && t->record.size == 0)
+        violated(w, tx, "told the outcome of a key that is not on record");
+}
+
 void sim_check(struct sim_world *w, uint32_t tx)
 {
+    check_key(w, tx);
     check_agreement(w, tx);
     check_validity(w, tx);
 }

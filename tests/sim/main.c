@@ -28,6 +28,7 @@ static void draw_tx(struct sim_world *w, uint32_t index, uint64_t at_ms)
     t->protocol = sim_below(w, 3) == 0 ? ASSENT_3PC : ASSENT_2PC;
     t->one_shot = sim_below(w, 2) == 0;
     t->will_roll_back = sim_below(w, 100) < 5;
+    t->keyed = sim_below(w, 2) == 0;
     t->branch_count = 1 + (uint32_t)sim_below(w, w->part_count);
     for (uint32_t i = 0; i < t->branch_count; i++) {
         t->participants[i] = (first + i) % w->part_count;

@@ -61,7 +61,7 @@ struct sim_tx {
     enum assent_protocol protocol;
     uint32_t participants[SIM_PARTS_MAX]; /* of its branches */
     uint32_t branch_count;
-    bool one_shot, will_roll_back;
+    bool one_shot, will_roll_back, keyed;
     bool known, ended; /* machine in memory; ended in this life */
     struct assent_coord machine;
     struct sim_record record;

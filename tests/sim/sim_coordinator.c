@@ -114,10 +114,14 @@ static void begin(struct sim_world *w, uint32_t tx)
         return;
     t->begun = t->known = true;
     t->gtrid = assent_gtrid_make(1, 1, w->incarnation, tx + 1);
-    assent_coord_init(&t->machine, &w->coord_config, &t->gtrid, t->protocol,
-                      t->protocol == ASSENT_3PC ? ASSENT_TERMINATION_TIMEOUT
-                                                : ASSENT_TERMINATION_NONE,
-                      w->now_ms + 3000, sim_below(w, UINT64_MAX));
+    assent_coord_init(&t->machine, &t->gtrid,
+                      &(struct assent_coord_begin){.protocol = t->protocol,
+                                                   .termination = t->protocol == ASSENT_3PC
+                                                                      ? ASSENT_TERMINATION_TIMEOUT
+                                                                      : ASSENT_TERMINATION_NONE,
+                                                   .keyed = t->keyed,
+                                                   .deadline_ms = w->now_ms + 3000,
+                                                   .seed = sim_below(w, UINT64_MAX)});
     for (uint32_t i = 0; i < t->branch_count; i++)
         step(w, tx,
              (struct assent_coord_event){.kind = ASSENT_COORD_EV_ENLIST,

@@ -62,19 +62,28 @@ static bool logs(enum assent_coord_record_kind record, bool forced)
     return false;
 }
 
-static void begin(enum assent_protocol protocol, uint32_t branches)
+static void begin_as(struct assent_coord_begin begin, uint32_t branches)
 {
     struct assent_gtrid gtrid = assent_gtrid_make(1, 2, config.incarnation, 1);
 
-    assent_coord_init(&m, &config, &gtrid, protocol,
-                      protocol == ASSENT_3PC ? ASSENT_TERMINATION_TIMEOUT : ASSENT_TERMINATION_NONE,
-                      10000, 1);
+    begin.deadline_ms = 10000;
+    begin.seed = 1;
+    assent_coord_init(&m, &gtrid, &begin);
     for (uint32_t i = 0; i < branches; i++) {
         step((struct assent_coord_event){
             .kind = ASSENT_COORD_EV_ENLIST, .participant = i + 1, .epoch = 3, .one_phase = true});
         assert_int_equal(acts.items[0].kind, ASSENT_COORD_ACT_ENLISTED);
         assert_int_equal(acts.items[0].branch, i + 1);
     }
+}
+
+static void begin(enum assent_protocol protocol, uint32_t branches)
+{
+    begin_as((struct assent_coord_begin){.protocol = protocol,
+                                         .termination = protocol == ASSENT_3PC
+                                                            ? ASSENT_TERMINATION_TIMEOUT
+                                                            : ASSENT_TERMINATION_NONE},
+             branches);
 }
 
 static void commit_at(uint64_t now_ms)
@@ -462,6 +471,39 @@ static void recovery_goes_on_from_each_record(void **state)
     assert_int_equal(m.outcome, ASSENT_OUTCOME_COMMITTED);
 }
 
+static void a_key_is_told_an_abort_by_record_only(void **state)
+{
+    (void)state; /* edge case 5 */
+    begin_as((struct assent_coord_begin){.protocol = ASSENT_2PC, .keyed = true}, 2);
+    commit_at(0);
+    vote(1, ASSENT_VOTE_YES);
+    vote(2, ASSENT_VOTE_NO);
+    assert_int_equal(sent(ASSENT_MSG_ABORT), 1);
+    assert_int_equal(count(ASSENT_COORD_ACT_REPLY), 0);
+    assert_true(logs(ASSENT_COORD_RECORD_ABORT, false));
+    durable(ASSENT_COORD_RECORD_ABORT);
+    assert_int_equal(count(ASSENT_COORD_ACT_REPLY), 1);
+    assert_int_equal(m.outcome, ASSENT_OUTCOME_ABORTED);
+    recover_from(ASSENT_COORD_RECORD_ABORT);
+    assert_int_equal(sent(ASSENT_MSG_ABORT), 1);
+    assert_int_equal(m.outcome, ASSENT_OUTCOME_ABORTED);
+    ack(1, ASSENT_RESULT_ABORTED);
+    assert_true(logs(ASSENT_COORD_RECORD_OUTCOME, false));
+}
+
+static void a_key_without_branches_is_told_with_its_outcome(void **state)
+{
+    (void)state;
+    begin_as((struct assent_coord_begin){.protocol = ASSENT_2PC, .keyed = true}, 0);
+    step((struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK,
+                                     .reason = ASSENT_REASON_REQUESTED});
+    assert_int_equal(count(ASSENT_COORD_ACT_REPLY), 0);
+    assert_false(logs(ASSENT_COORD_RECORD_ABORT, false));
+    durable(ASSENT_COORD_RECORD_OUTCOME);
+    assert_int_equal(count(ASSENT_COORD_ACT_REPLY), 1);
+    assert_int_equal(m.outcome, ASSENT_OUTCOME_ABORTED);
+}
+
 static void an_unknown_transaction_is_presumed_aborted_only_to_those_who_ask(void **state)
 {
     struct assent_coord_record record = {.decision = ASSENT_DECISION_COMMIT,
@@ -520,6 +562,8 @@ int main(void)
         cmocka_unit_test(three_phases_in_order_each_after_its_record),
         cmocka_unit_test(missing_precommit_acks_commit_under_the_timeout_rule),
         cmocka_unit_test(recovery_goes_on_from_each_record),
+        cmocka_unit_test(a_key_is_told_an_abort_by_record_only),
+        cmocka_unit_test(a_key_without_branches_is_told_with_its_outcome),
         cmocka_unit_test(an_unknown_transaction_is_presumed_aborted_only_to_those_who_ask),
         cmocka_unit_test(abort_delivery_ends_and_leaves_the_rest_to_presumption),
     };

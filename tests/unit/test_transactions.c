@@ -50,13 +50,12 @@ static void teardown(struct fixture *f)
 
 static struct transaction *add(struct fixture *f, uint32_t incarnation, uint64_t sequence)
 {
-    struct assent_coord_config config = {.incarnation = incarnation};
     struct assent_gtrid gtrid = assent_gtrid_make(1000, 1, incarnation, sequence);
     struct transaction *t = transactions_add(&f->table, &gtrid);
 
     assert_non_null(t);
-    assent_coord_init(&t->machine, &config, &gtrid, ASSENT_2PC, ASSENT_TERMINATION_NONE,
-                      ASSENT_NO_TIMER, 1);
+    assent_coord_init(&t->machine, &gtrid,
+                      &(struct assent_coord_begin){.deadline_ms = ASSENT_NO_TIMER, .seed = 1});
     return t;
 }
 
