@@ -116,7 +116,7 @@ int ctl_work_parse(const char *text, char **ret_work, size_t *ret_size, char *er
 int ctl_begin_options(struct ctl *ctl, const struct ctl_args *args,
                       struct assent_begin_options *ret_options);
 
-/* server.c: talking to the coordinator. Each says on ctl->err what failed and gives an exit code. */
+/* server.c: talking to the coordinator. Each says on ctl->err what failed; an exit code. */
 int ctl_connect(struct ctl *ctl);
 /* Inspects and parses; *ret_json is the caller's reference. */
 int ctl_inspect(struct ctl *ctl, const char *what, const char *argument, const char *participant,

@@ -22,7 +22,6 @@
 #include "rng.h"
 #include "runtime.h"
 
-
 /* One end of a connection and what happened at it. */
 struct side {
     struct assent_conn *conn; /* NULL once it is gone */
@@ -43,7 +42,8 @@ static const struct assent_net_limits wide = {
     .output_bytes_max = 1 << 20,
 };
 
-static inline void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size, void *context)
+static inline void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size,
+                            void *context)
 {
     struct side *side = context;
     uint32_t number;
@@ -103,7 +103,8 @@ static inline void open_side(struct side *side, int fd, const struct assent_net_
 }
 
 /* A connection, and the bare socket at its other end. */
-static inline int open_with_raw_peer(struct side *side, int type, const struct assent_net_limits *limits)
+static inline int open_with_raw_peer(struct side *side, int type,
+                                     const struct assent_net_limits *limits)
 {
     int fds[2];
 

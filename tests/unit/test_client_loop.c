@@ -2,19 +2,13 @@
  * test_client_loop.c: the client's form for event loops against a fake coordinator: many requests
  * in flight, answers in any order, and exactly one answer each whatever happens.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "assent/client.h"
-#include "fake_coordinator.h"
+#include "client_fixture.h"
 #include "rng.h"
 
 #define MANY 10000
@@ -43,17 +37,6 @@ static void remember(const struct assent_answer *answer, void *context)
     slot->reply_size = answer->reply_size;
     slot->branch = answer->branch;
     snprintf(slot->text, sizeof(slot->text), "%s", answer->error_text);
-}
-
-static struct assent_client *opened(const struct fake *fake)
-{
-    struct assent_client_options options = {.size = sizeof(options), .address = fake->address};
-    struct assent_client *client = NULL;
-    char error[512];
-
-    if (assent_client_open(&options, &client, error, sizeof(error)) != 0)
-        fail_msg("%s", error);
-    return client;
 }
 
 static int submit_begin(struct assent_client *client, uint32_t timeout_ms, struct slot *slot)
@@ -110,7 +93,7 @@ static void answers_out_of_order_find_their_requests(void **state)
 
     (void)state;
     fake_init(&fake, out_of_order_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     assert_int_equal(assent_client_events(client), POLLIN);
     assert_int_equal(assent_client_wait_ms(client), -1);
     for (int i = 0; i < 3; i++)
@@ -153,7 +136,7 @@ static void many_in_flight_get_one_answer_each(void **state)
     (void)state;
     assert_non_null(slots);
     fake_init(&fake, shuffle_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     for (int i = 0; i < MANY; i++)
         assert_int_equal(submit_commit(client, &slots[i]), 0);
     for (int i = 0; i < MANY; i++) {
@@ -188,7 +171,7 @@ static void a_lost_connection_answers_every_open_request(void **state)
 
     (void)state;
     fake_init(&fake, answer_some_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     for (int i = 0; i < 100; i++)
         assert_int_equal(submit_commit(client, &slots[i]), 0);
     assert_int_equal(run_until(client, &slots[99]), ASSENT_E_CLOSED);
@@ -225,7 +208,7 @@ static void an_answer_before_the_end_counts_although_writing_fails(void **state)
 
     (void)state;
     fake_init(&fake, answer_and_close_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     assert_int_equal(submit_commit(client, &answered), 0);
     assert_int_equal(assent_client_process(client), 0);
     fake_fini(&fake);
@@ -260,7 +243,7 @@ static void reconnect_serves_on(void **state)
 
     (void)state;
     fake_init(&fake, reconnect_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     assert_int_equal(submit_commit(client, &lost), 0);
     assert_int_equal(run_until(client, &lost), ASSENT_E_CLOSED);
     assert_int_equal(lost.error, ASSENT_E_CLOSED);
@@ -295,7 +278,7 @@ static void each_request_has_its_own_timeout(void **state)
 
     (void)state;
     fake_init(&fake, answer_the_second_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     assert_int_equal(submit_begin(client, 60000, &slots[0]), 0);
     assert_int_equal(submit_begin(client, 20, &slots[1]), 0);
     assert_int_equal(submit_begin(client, 0, &slots[2]), 0);
@@ -341,7 +324,7 @@ static void a_callback_may_submit_again(void **state)
 
     (void)state;
     fake_init(&fake, chain_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     for (int i = 0; i < 3; i++) {
         slots[i].client = client;
         slots[i].next = i < 2 ? &slots[i + 1] : NULL;
@@ -370,7 +353,7 @@ static void closing_answers_what_is_open_and_blocking_calls_keep_out(void **stat
 
     (void)state;
     fake_init(&fake, idle_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     assert_int_equal(submit_commit(client, &slot), 0);
     assert_int_equal(assent_client_begin(client, NULL, &begun), ASSENT_E_STATE);
     assert_int_equal(slot.answers, 0);
@@ -414,7 +397,7 @@ static void large_messages_pass_in_pieces(void **state)
     (void)state;
     assert_non_null(work.data);
     fake_init(&fake, large_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     for (int i = 0; i < 8; i++)
         assert_int_equal(assent_client_submit(client, &request, remember, &slots[i]), 0);
     assert_int_equal(run_until(client, &slots[7]), 0);
@@ -457,7 +440,7 @@ static void an_answer_may_come_byte_by_byte(void **state)
 
     (void)state;
     fake_init(&fake, byte_by_byte_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     assert_int_equal(submit_begin(client, 0, &slot), 0);
     assert_int_equal(run_until(client, &slot), 0);
     assert_memory_equal(&slot.result.gtrid, &gtrid, sizeof(gtrid));
@@ -482,7 +465,7 @@ static void too_much_at_once_is_refused_by_name(void **state)
     (void)state;
     assert_non_null(work.data);
     fake_init(&fake, idle_script);
-    client = opened(&fake);
+    client = opened(&fake, 0);
     while ((error = assent_client_submit(client, &request, remember, &slot)) == 0)
         queued++;
     assert_int_equal(error, ASSENT_E_LIMIT);
