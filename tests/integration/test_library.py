@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 import places
-from bank import balances, get
+import wire
+from bank import balances, dump, get
 from process import wait_until
 
 EXAMPLES = places.BUILD / "docs" / "examples"
@@ -85,6 +86,39 @@ def test_participant_example(bank):
     assert lamps(bank) == 3
     with bank.coordinator.application() as peer:
         assert get(peer, "bank-a", "a") == "80"
+
+
+def test_participant_example_keeps_the_sum(cluster):
+    """Goods move between two such programs while one is killed again and again: each move happens
+    at both or at neither, and what was answered is what happened."""
+    cluster.start(agents=0, coordinator={"prepare_timeout": "1s"})
+    start_participant(cluster, "north")
+    moved = 0
+    for cycle in range(3):
+        program = start_participant(cluster, "south")
+        cluster.wait_up(["north", "south"])
+        with cluster.coordinator.application() as peer:
+            if cycle == 0:
+                peer.ask(run=wire.run([("north", "put crate 500"), ("south", "put crate 500")],
+                                      wait=True))
+            asked = [peer.submit(run=wire.run([("north", "take crate 1"), ("south", "put crate 1")],
+                                              key=f"{cycle}/{number}")) for number in range(40)]
+            answers = [peer.recv() for _ in range(10)]
+            program.kill()
+            answers += [peer.recv() for _ in range(30)]
+            assert {answer.request for answer in answers} == set(asked)
+            outcomes = [answer.result.outcome for answer in answers]
+            assert set(outcomes) <= {wire.pb.OUTCOME_COMMITTED, wire.pb.OUTCOME_ABORTED}
+            moved += outcomes.count(wire.pb.OUTCOME_COMMITTED)
+    start_participant(cluster, "south")
+    cluster.wait_up(["north", "south"])
+    assert moved > 0
+
+    def crates(peer):
+        return tuple(int(dump(peer, name)["crate"]) for name in ("north", "south"))
+    with cluster.coordinator.application() as peer:
+        wait_until(lambda: crates(peer) == (500 - moved, 500 + moved),
+                   f"{moved} moves at both, and no other")
 
 
 def lamps(cluster):
