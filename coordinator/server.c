@@ -46,8 +46,9 @@ static void look_again(struct server *server)
         server_stop(server, ASSENT_EXIT_RUNTIME);
 }
 
-static bool output_is_out(const struct server *server)
+static bool output_is_out(void *context)
 {
+    const struct server *server = context;
     const struct session *session;
 
     TAILQ_FOREACH (session, &server->sessions, link)
@@ -270,8 +271,7 @@ static bool open_loop(struct server *server)
             return false;
     }
     transactions_init(&server->transactions, server->base, driver_due, server);
-    sent_points_init(server);
-    return true;
+    return assent_sent_points_new(server->base, output_is_out, server, &server->sent_points) == 0;
 }
 
 static int start(struct server *server)
@@ -320,7 +320,7 @@ static void fini(struct server *server)
         return;
     recovery_stop(server);
     retention_stop(server);
-    sent_points_fini(server);
+    assent_sent_points_free(server->sent_points);
     session_close_all(server);
     relays_fini(server);
     assent_listener_close(server->listener);

@@ -66,7 +66,7 @@ struct server {
     uint32_t session_count;
     struct recovery recovery;
     struct retention retention;
-    struct sent_points sent_points;
+    struct assent_sent_points *sent_points;
     struct recent recent;
     struct metrics metrics;
 
@@ -84,6 +84,11 @@ struct server {
 int server_run(struct server *server);
 /* The log has been read: listens and says so. */
 void server_recovered(struct server *server);
+/* A crash point is passed once all that is queued now has left. */
+static inline void sent_points_after(struct server *server, enum assent_crash_point point)
+{
+    assent_sent_points_after(server->sent_points, point);
+}
 /* Ends the loop; the process exits with this status. */
 void server_stop(struct server *server, int status);
 

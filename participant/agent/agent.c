@@ -125,13 +125,24 @@ static void on_watch(evutil_socket_t fd, short events, void *context)
     agent_watch(context);
 }
 
+static bool output_is_out(void *context)
+{
+    const struct assent_participant *agent = context;
+
+    for (size_t i = 0; i < agent->link_count; i++)
+        if (agent_link_output_bytes(agent->links[i]) > 0)
+            return false;
+    return true;
+}
+
 static void on_stop_timer(evutil_socket_t fd, short events, void *context)
 {
     struct assent_participant *agent = context;
 
     (void)fd;
     (void)events;
-    if (agent_driver_quiet(agent) || assent_now_ms() >= agent->stop_end_ms)
+    if ((agent_driver_quiet(agent) && output_is_out(agent)) ||
+        assent_now_ms() >= agent->stop_end_ms)
         event_base_loopbreak(agent->base);
 }
 
@@ -277,7 +288,7 @@ static int open_all(struct assent_participant *agent, char *error, size_t error_
         result =
             assent_arena_new(agent->options.frame_bytes_max + ASSENT_ARENA_EXTRA, &agent->arena);
     if (result == 0)
-        result = agent_sent_open(agent);
+        result = assent_sent_points_new(agent->base, output_is_out, agent, &agent->sent_points);
     if (result) {
         snprintf(error, error_size, "cannot start: %s", assent_error_text(result));
         return result;
@@ -421,7 +432,7 @@ void assent_participant_free(struct assent_participant *agent)
         free(resource->directory);
     }
     agent_branches_fini(&agent->branches);
-    agent_sent_close(agent->sent);
+    assent_sent_points_free(agent->sent_points);
     free_event(agent->store_event);
     free_event(agent->workers_event);
     free_event(agent->stop_event);

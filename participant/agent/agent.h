@@ -6,7 +6,6 @@
  *   coordinator_link.c  one connection per coordinator address
  *   peers.c             the listener for other participants
  *   driver.c            machines: events in, actions carried out
- *   sent_points.c       crash points around what is sent
  *   queries.c           reads of committed data for people
  *   tombstones.c        forgets what the coordinator has ended
  *   recovery.c          machines from records and resources at start
@@ -24,6 +23,7 @@
 #include "branches.h"
 #include "codec.h"
 #include "net.h"
+#include "sent_points.h"
 #include "store.h"
 #include "workers.h"
 
@@ -46,7 +46,6 @@ struct agent_resource {
 };
 
 struct agent_peers;
-struct agent_sent; /* sends whose crash point waits for the flush */
 
 struct assent_participant {
     struct assent_participant_options options; /* every default filled in */
@@ -59,7 +58,7 @@ struct assent_participant {
     struct agent_link **links;
     size_t link_count;
     struct agent_peers *peers;
-    struct agent_sent *sent;
+    struct assent_sent_points *sent_points;
     struct assent_arena *arena;
     uint8_t *buffer; /* of the encoder */
     size_t buffer_capacity;

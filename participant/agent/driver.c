@@ -18,25 +18,32 @@ struct step {
     const struct agent_job *job;    /* the call that is done, or NULL */
 };
 
-static const struct {
-    int before, after;
-} log_points[] = {
-    [ASSENT_PART_RECORD_PREPARED] = {ASSENT_CRASH_agent_before_log_prepared,
-                                     ASSENT_CRASH_agent_after_log_prepared},
-    [ASSENT_PART_RECORD_PRECOMMITTED] = {ASSENT_CRASH_agent_before_log_precommitted,
-                                         ASSENT_CRASH_agent_after_log_precommitted},
-    [ASSENT_PART_RECORD_DECIDED] = {ASSENT_CRASH_agent_before_log_decision,
-                                    ASSENT_CRASH_agent_after_log_decision},
-    [ASSENT_PART_RECORD_RESULT] = {ASSENT_CRASH_agent_before_log_result,
-                                   ASSENT_CRASH_agent_after_log_result},
-    [ASSENT_PART_RECORD_DONE] = {-1, -1},
+/* Crash points around each message and each record. */
+struct points {
+    bool named;
+    enum assent_crash_point before, after;
 };
 
-static void crash_point(int point)
-{
-    if (point >= 0)
-        assent_crash_point((enum assent_crash_point)point);
-}
+static const struct points send_points[ASSENT_MSG_INQUIRE + 1] = {
+    [ASSENT_MSG_VOTE] = {true, ASSENT_CRASH_agent_before_send_vote,
+                         ASSENT_CRASH_agent_after_send_vote},
+    [ASSENT_MSG_PRECOMMIT_ACK] = {true, ASSENT_CRASH_agent_before_send_precommit_ack,
+                                  ASSENT_CRASH_agent_after_send_precommit_ack},
+    [ASSENT_MSG_ACK] = {true, ASSENT_CRASH_agent_before_send_ack,
+                        ASSENT_CRASH_agent_after_send_ack},
+};
+
+static const struct points log_points[] = {
+    [ASSENT_PART_RECORD_PREPARED] = {true, ASSENT_CRASH_agent_before_log_prepared,
+                                     ASSENT_CRASH_agent_after_log_prepared},
+    [ASSENT_PART_RECORD_PRECOMMITTED] = {true, ASSENT_CRASH_agent_before_log_precommitted,
+                                         ASSENT_CRASH_agent_after_log_precommitted},
+    [ASSENT_PART_RECORD_DECIDED] = {true, ASSENT_CRASH_agent_before_log_decision,
+                                    ASSENT_CRASH_agent_after_log_decision},
+    [ASSENT_PART_RECORD_RESULT] = {true, ASSENT_CRASH_agent_before_log_result,
+                                   ASSENT_CRASH_agent_after_log_result},
+    [ASSENT_PART_RECORD_DONE] = {false},
+};
 
 /* ---- actions ---- */
 
@@ -45,6 +52,7 @@ static void send_message(const struct step *step, const struct assent_message *m
     struct agent_branch *branch = step->branch;
     struct agent_link *link = branch->log->link;
     struct assent_wire wire = {.kind = ASSENT_WIRE_BRANCH};
+    struct points points = send_points[message->kind];
 
     if (!link)
         return; /* the machine repeats it when the coordinator is back */
@@ -68,9 +76,10 @@ static void send_message(const struct step *step, const struct assent_message *m
             wire.request = step->wire->request;
         }
     }
-    agent_sent_before(message->kind);
-    if (agent_link_send(link, &wire) == 0)
-        agent_sent_after(branch->agent, message->kind);
+    if (points.named)
+        assent_crash_point(points.before);
+    if (agent_link_send(link, &wire) == 0 && points.named)
+        assent_sent_points_after(branch->agent->sent_points, points.after);
 }
 
 static void log_record(struct agent_branch *branch, const struct assent_part_action *action)
@@ -95,13 +104,14 @@ static void log_record(struct agent_branch *branch, const struct assent_part_act
     } else {
         put.flags = ASSENT_PUT_LAZY;
     }
-    crash_point(log_points[action->record].before);
+    if (log_points[action->record].named)
+        assent_crash_point(log_points[action->record].before);
     error = assent_store_put(agent->store, &put);
     if (error)
         assent_panic(ASSENT_EXIT_RUNTIME, "log_failed", "error=%s",
                      assent_log_quote(assent_error_text(error)));
-    if (!action->forced)
-        crash_point(log_points[action->record].after);
+    if (!action->forced && log_points[action->record].named)
+        assent_crash_point(log_points[action->record].after);
 }
 
 static uint32_t work_timeout_ms(const struct step *step)
@@ -447,7 +457,8 @@ void agent_driver_durable(const struct assent_completion *completion, void *cont
         agent_tombstones_deleted(agent, branch);
         return;
     }
-    crash_point(log_points[event.record].after);
+    if (log_points[event.record].named)
+        assent_crash_point(log_points[event.record].after);
     run_step(&(struct step){.branch = branch}, &event);
 }
 
@@ -483,10 +494,5 @@ void agent_driver_stop(struct assent_participant *agent)
 
 bool agent_driver_quiet(const struct assent_participant *agent)
 {
-    if (agent->records_pending || agent_workers_pending(agent->workers))
-        return false;
-    for (size_t i = 0; i < agent->link_count; i++)
-        if (agent_link_output_bytes(agent->links[i]))
-            return false;
-    return true;
+    return !agent->records_pending && !agent_workers_pending(agent->workers);
 }

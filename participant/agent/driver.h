@@ -23,19 +23,13 @@ void agent_driver_durable(const struct assent_completion *completion, void *agen
 void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log);
 /* This process stops. */
 void agent_driver_stop(struct assent_participant *agent);
-/* Nothing is under way at a resource or in the store, and everything said has been sent. */
+/* Nothing is under way at a resource or in the store. */
 bool agent_driver_quiet(const struct assent_participant *agent);
 /* For recovery: fills a branch that was just added, and carries out what its machine asks. */
 void agent_driver_adopt(struct assent_participant *agent, struct agent_branch *branch,
                         struct agent_resource *resource);
 void agent_driver_carry_out(struct agent_branch *branch, const struct assent_part_actions *actions);
 void agent_driver_timer_off(struct agent_branch *branch);
-
-/* sent_points.c: a send's crash points, before it is queued and after its bytes have left. */
-ASSENT_CHECKED int agent_sent_open(struct assent_participant *agent);
-void agent_sent_close(struct agent_sent *sent); /* NULL is allowed */
-void agent_sent_before(enum assent_message_kind kind);
-void agent_sent_after(struct assent_participant *agent, enum assent_message_kind kind);
 
 /* queries.c */
 /* Answers a ResourceQuery, now or when a worker has read what it asks for. */
