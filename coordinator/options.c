@@ -1,33 +1,11 @@
 /* options.c: the table of assentd's settings, and which of them a reload may change. */
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "options.h"
 
-#define STRING(key_, field, initial_, argument_, help_)                                            \
-    {                                                                                              \
-        .key = (key_), .type = ASSENT_SETTING_STRING, .offset = offsetof(struct options, field),   \
-        .initial = (initial_), .argument = (argument_), .help = (help_)                            \
-    }
-#define NUMBER(kind, key_, field, initial_, min_, max_, argument_, help_)                          \
-    {                                                                                              \
-        .key = (key_), .type = ASSENT_SETTING_##kind, .offset = offsetof(struct options, field),   \
-        .initial = (initial_), .min = (min_), .max = (max_), .argument = (argument_),              \
-        .help = (help_)                                                                            \
-    }
-#define DURATION(key, field, initial, min, max, help)                                              \
-    NUMBER(DURATION, key, field, initial, min, max, "TIME", help)
-#define SIZE(key, field, initial, min, max, help)                                                  \
-    NUMBER(SIZE, key, field, initial, min, max, "BYTES", help)
-#define COUNT(key, field, initial, min, max, help)                                                 \
-    NUMBER(UINT, key, field, initial, min, max, "N", help)
-
-#define HOUR_MS (3600ull * 1000)
-#define DAY_MS  (24 * HOUR_MS)
-#define KIB     1024ull
-#define MIB     (1024 * KIB)
-#define GIB     (1024 * MIB)
+#define SETTINGS_STRUCT struct options
+#include "setting_rows.h"
 
 static const struct assent_setting settings[] = {
     STRING("data_dir", data_dir, "assentd-data", "DIR", "directory of the decision log"),
@@ -80,13 +58,7 @@ static const struct assent_setting settings[] = {
     COUNT("participants_max", participants_max, "4096", 1, 1000000,
           "names of participants' resources ever registered"),
     COUNT("keys_max", keys_max, "1000000", 1, 1000000000, "idempotency keys kept in memory"),
-    {.key = "crash_at",
-     .type = ASSENT_SETTING_STRING,
-     .offset = offsetof(struct options, crash_at),
-     .initial = "",
-     .argument = "POINT[:N]",
-     .help = "tests: die at the Nth passage of a crash point; list prints them",
-     .flag_only = true},
+    CRASH_AT(crash_at),
     {.key = NULL},
 };
 
@@ -106,17 +78,6 @@ static const char *const reloadable[] = {
     "participants_max",  "keys_max",        NULL,
 };
 
-static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
-static const char *const format_names[] = {"logfmt", "json", NULL};
-
-static int index_of(const char *const names[], const char *name)
-{
-    for (int i = 0; names[i] != NULL; i++)
-        if (strcmp(names[i], name) == 0)
-            return i;
-    return -1;
-}
-
 static bool is_name(const char *text)
 {
     size_t size = strlen(text);
@@ -129,9 +90,9 @@ static bool is_name(const char *text)
 
 static const char *problem(const struct options *options)
 {
-    if (index_of(level_names, options->log_level) < 0)
+    if (assent_log_level_find(options->log_level) < 0)
         return "log_level must be debug, info, warn or error";
-    if (index_of(format_names, options->log_format) < 0)
+    if (assent_log_format_find(options->log_format) < 0)
         return "log_format must be logfmt or json";
     if (options->retry_min_ms > options->retry_max_ms)
         return "retry_min must not be above retry_max";
@@ -168,6 +129,14 @@ static const struct assent_setting *setting(const char *key)
     return NULL;
 }
 
+static bool is_reloadable(const char *key)
+{
+    for (size_t i = 0; reloadable[i] != NULL; i++)
+        if (strcmp(reloadable[i], key) == 0)
+            return true;
+    return false;
+}
+
 struct change {
     struct options *options, *fresh;
 };
@@ -188,7 +157,7 @@ static void on_changed(const char *key, void *context)
     void *to, *from;
 
     ASSENT_ASSERT(s != NULL);
-    if (index_of(reloadable, key) < 0) {
+    if (!is_reloadable(key)) {
         assent_log(ASSENT_LOG_WARN, "reload_needs_restart", "key=%s", key);
         return;
     }
@@ -215,8 +184,8 @@ void options_apply(struct options *options, struct options *fresh)
 
 void options_setup_log(const struct options *options)
 {
-    assent_log_setup((enum assent_log_level)index_of(level_names, options->log_level),
-                     (enum assent_log_format)index_of(format_names, options->log_format));
+    assent_log_setup((enum assent_log_level)assent_log_level_find(options->log_level),
+                     (enum assent_log_format)assent_log_format_find(options->log_format));
 }
 
 struct assent_coord_config options_coord_config(const struct options *options, uint32_t incarnation)

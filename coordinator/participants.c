@@ -5,11 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "participant_record.h"
 #include "server.h"
-
-#define RECORD_VERSION   1
-#define RECORD_BYTES_MAX 256
 
 static struct participant *find_full(const struct server *server, const char *full)
 {
@@ -88,33 +85,23 @@ static bool load_one(const void *key, size_t key_size, const void *value, size_t
                      int status, void *context)
 {
     struct load *load = context;
-    struct assent_reader keys, values;
-    char name[ASSENT_NAME_MAX + 1], resource[ASSENT_NAME_MAX + 1], type[ASSENT_NAME_MAX + 1];
+    struct participant_record record;
     struct participant *p;
 
-    assent_reader_init(&keys, key, key_size);
-    assent_reader_init(&values, value, value_size);
     load->number++;
     load->error = status;
-    if (status == 0 && (assent_read_u32(&keys) != load->number || keys.failed))
+    if (load->error == 0)
+        load->error = participant_record_decode(key, key_size, value, value_size, &record);
+    if (load->error == 0 && record.number != load->number)
         load->error = ASSENT_E_CORRUPT;
-    if (load->error == 0 && assent_read_u8(&values) != RECORD_VERSION)
-        load->error = ASSENT_E_VERSION;
     if (load->error != 0)
         return false;
-    assent_read_text(&values, name, sizeof(name));
-    assent_read_text(&values, resource, sizeof(resource));
-    assent_read_text(&values, type, sizeof(type));
-    if (values.failed) {
-        load->error = ASSENT_E_CORRUPT;
-        return false;
-    }
-    p = add(load->server, name, resource);
+    p = add(load->server, record.name, record.resource);
     if (p == NULL) {
         load->error = ASSENT_E_NOMEM;
         return false;
     }
-    snprintf(p->type, sizeof(p->type), "%s", type);
+    snprintf(p->type, sizeof(p->type), "%s", record.type);
     p->durable = true;
     return true;
 }
@@ -134,28 +121,22 @@ int participants_load(struct server *server, char *error, size_t error_size)
 
 static void put(struct server *server, const struct participant *p)
 {
-    uint8_t key[4], value[RECORD_BYTES_MAX];
-    struct assent_writer keys, values;
-    struct assent_put put;
-    int r;
-
-    assent_writer_init(&keys, key, sizeof(key));
-    assent_write_u32(&keys, p->number);
-    assent_writer_init(&values, value, sizeof(value));
-    assent_write_u8(&values, RECORD_VERSION);
-    assent_write_text(&values, p->name);
-    assent_write_text(&values, p->resource);
-    assent_write_text(&values, p->type);
-    ASSENT_ASSERT(!keys.failed && !values.failed);
-    put = (struct assent_put){
+    struct participant_record record = {.number = p->number};
+    uint8_t key[PARTICIPANT_KEY_BYTES], value[PARTICIPANT_RECORD_BYTES_MAX];
+    struct assent_put put = {
         .table = ASSENT_TABLE_PARTICIPANT,
         .key = key,
-        .key_size = keys.size,
+        .key_size = sizeof(key),
         .value = value,
-        .value_size = values.size,
         .token = p->number,
         .token2 = TOKEN_PARTICIPANT,
     };
+    int r;
+
+    snprintf(record.name, sizeof(record.name), "%s", p->name);
+    snprintf(record.resource, sizeof(record.resource), "%s", p->resource);
+    snprintf(record.type, sizeof(record.type), "%s", p->type);
+    put.value_size = participant_record_encode(&record, key, value);
     r = assent_store_put(server->store, &put);
     if (r != 0)
         assent_panic(ASSENT_EXIT_RUNTIME, "log_put_failed", "what=participant error=%s",

@@ -1,7 +1,7 @@
 /*
- * sent_points.h: the crash points after what leaves a process: after its bytes have left. They leave
- * at the end of a turn of the loop, so a timer looks until nothing is queued. Not here: the points
- * before a send, which need no waiting.
+ * sent_points.h: the crash points after what is sent, which means after its bytes have left the
+ * process. They leave at the end of a turn of the loop, so a timer looks until nothing is queued.
+ * Not here: the points before a send, which need no waiting.
  */
 #ifndef ASSENT_SENT_POINTS_H
 #define ASSENT_SENT_POINTS_H

@@ -19,6 +19,9 @@
 #define QUOTE_BYTES_MAX 1024
 #define QUOTE_BUFFERS   8
 
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+static const char *const format_names[] = {"logfmt", "json"};
+
 static atomic_int threshold = ASSENT_LOG_INFO;
 static atomic_int line_format = ASSENT_LOG_LOGFMT;
 
@@ -37,6 +40,24 @@ void assent_log_setup(enum assent_log_level level, enum assent_log_format format
 {
     atomic_store(&threshold, (int)level);
     atomic_store(&line_format, (int)format);
+}
+
+static int find(const char *const *names, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return (int)i;
+    return -1;
+}
+
+int assent_log_level_find(const char *name)
+{
+    return find(level_names, sizeof(level_names) / sizeof(level_names[0]), name);
+}
+
+int assent_log_format_find(const char *name)
+{
+    return find(format_names, sizeof(format_names) / sizeof(format_names[0]), name);
 }
 
 /* Bytes of the UTF-8 character at text that may be shown as it is; 0: escape the first byte. */
@@ -244,7 +265,6 @@ static bool append_pair(struct line *line, const struct pair *pair, bool json, s
 static void append_head(struct line *line, enum assent_log_level level, const char *event,
                         bool json)
 {
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
     char time[25];
     int size;
 
@@ -252,7 +272,7 @@ static void append_head(struct line *line, enum assent_log_level level, const ch
     size = snprintf(line->text, sizeof(line->text) / 2,
                     json ? "{\"ts\":\"%s\",\"level\":\"%s\",\"event\":\"%.100s\""
                          : "ts=%s level=%s event=%.100s",
-                    time, levels[level], event);
+                    time, level_names[level], event);
     line->size = (size_t)size;
 }
 

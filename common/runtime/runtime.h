@@ -16,6 +16,10 @@ enum assent_log_format { ASSENT_LOG_LOGFMT, ASSENT_LOG_JSON };
 /* Call once before threads start. Default: INFO, logfmt, stderr. */
 void assent_log_setup(enum assent_log_level level, enum assent_log_format format);
 
+/* debug, info, warn, error; logfmt, json; -1 for any other name. */
+int assent_log_level_find(const char *name);
+int assent_log_format_find(const char *name);
+
 /*
  * One event, one line on stderr: `ts=... level=info event=NAME key=value ...`. `fields` is a printf
  * format of space-separated `key=%...` pairs; a value that may hold blanks, quotes or control

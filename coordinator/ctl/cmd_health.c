@@ -34,11 +34,9 @@ static void print_table(struct ctl *ctl, const json_t *json)
 static int run(struct ctl *ctl, const struct ctl_args *args)
 {
     json_t *json;
-    int code = ctl_connect(ctl);
+    int code;
 
     (void)args;
-    if (code)
-        return code;
     code = ctl_inspect(ctl, "health", NULL, NULL, 0, &json);
     if (code)
         return code;

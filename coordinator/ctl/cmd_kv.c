@@ -5,10 +5,6 @@
 static int query(struct ctl *ctl, const struct ctl_args *args, const char *command,
                  json_t **ret_json)
 {
-    int code = ctl_connect(ctl);
-
-    if (code)
-        return code;
     return ctl_inspect(ctl, "query", command, ctl_given(args, "participant"), 0, ret_json);
 }
 

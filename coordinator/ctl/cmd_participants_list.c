@@ -30,11 +30,9 @@ static void print_table(struct ctl *ctl, const json_t *participants)
 static int run(struct ctl *ctl, const struct ctl_args *args)
 {
     json_t *json;
-    int code = ctl_connect(ctl);
+    int code;
 
     (void)args;
-    if (code)
-        return code;
     code = ctl_inspect(ctl, "participants", NULL, NULL, 0, &json);
     if (code)
         return code;

@@ -1,34 +1,38 @@
 /* cmd_tx_end.c: commits or rolls back a transaction; both print the outcome that stands. */
 #include "commands.h"
 
-static int run_commit(struct ctl *ctl, const struct ctl_args *args)
+typedef int end_call(struct assent_client *client, const struct assent_gtrid *gtrid, bool wait,
+                     struct assent_result *ret_result);
+
+static int end(struct ctl *ctl, const struct ctl_args *args, const char *what, end_call *call,
+               struct assent_result *result)
 {
-    struct assent_result result = {0};
     struct assent_gtrid gtrid;
     int code = ctl_parse_gtrid(ctl, args->words[0], &gtrid), error;
 
     if (code || (code = ctl_connect(ctl)) != 0)
         return code;
-    result.gtrid = gtrid;
-    error = assent_client_commit(ctl->client, &gtrid, ctl_given(args, "wait") != NULL, &result);
-    return ctl_finish(ctl, "tx commit", error, &result, NULL);
+    result->gtrid = gtrid;
+    error = call(ctl->client, &gtrid, ctl_given(args, "wait") != NULL, result);
+    return ctl_finish(ctl, what, error, result, NULL);
+}
+
+static int run_commit(struct ctl *ctl, const struct ctl_args *args)
+{
+    struct assent_result result = {0};
+
+    return end(ctl, args, "tx commit", assent_client_commit, &result);
 }
 
 static int run_rollback(struct ctl *ctl, const struct ctl_args *args)
 {
     struct assent_result result = {0};
-    struct assent_gtrid gtrid;
-    int code = ctl_parse_gtrid(ctl, args->words[0], &gtrid), error;
+    int code = end(ctl, args, "tx rollback", assent_client_rollback, &result);
 
-    if (code || (code = ctl_connect(ctl)) != 0)
-        return code;
-    result.gtrid = gtrid;
-    error = assent_client_rollback(ctl->client, &gtrid, ctl_given(args, "wait") != NULL, &result);
-    code = ctl_finish(ctl, "tx rollback", error, &result, NULL);
     /* Here aborted is what was asked for, and a commit that won is not. */
     if (code == CTL_EXIT_ABORTED)
         return CTL_EXIT_OK;
-    if (error == 0 && result.outcome == ASSENT_OUTCOME_COMMITTED) {
+    if (code == CTL_EXIT_OK) {
         ctl_error(ctl, "it is committed already and stays so");
         return CTL_EXIT_SERVER;
     }

@@ -44,9 +44,6 @@ static int run(struct ctl *ctl, const struct ctl_args *args)
         ctl_error(ctl, "--limit is 1 to %d, not \"%s\"", LIST_MAX, limit_text);
         return CTL_EXIT_USAGE;
     }
-    code = ctl_connect(ctl);
-    if (code)
-        return code;
     code = ctl_inspect(ctl, "transactions", NULL, NULL, (uint32_t)limit, &json);
     if (code)
         return code;

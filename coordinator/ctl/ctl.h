@@ -118,7 +118,7 @@ int ctl_begin_options(struct ctl *ctl, const struct ctl_args *args,
 
 /* server.c: talking to the coordinator. Each says on ctl->err what failed; an exit code. */
 int ctl_connect(struct ctl *ctl);
-/* Inspects and parses; *ret_json is the caller's reference. */
+/* Connects if nobody has, inspects and parses; *ret_json is the caller's reference. */
 int ctl_inspect(struct ctl *ctl, const char *what, const char *argument, const char *participant,
                 uint32_t limit, json_t **ret_json);
 /* After a call on ctl->client failed with error: says so, returns the exit code. */

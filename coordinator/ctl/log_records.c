@@ -4,17 +4,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bytes.h"
 #include "gtrid.h"
+#include "participant_record.h"
 #include "record.h"
 #include "runtime.h"
 
 #include "log_records.h"
 
 #define SHOWN_BYTES_MAX 256 /* of a damaged record */
-
-/* Of a participant's record, as the coordinator writes it (docs/log-format.md). */
-#define PARTICIPANT_VERSION 1
 
 struct scan {
     enum assent_table table;
@@ -144,6 +141,11 @@ static json_t *coord_branches(const struct assent_coord_record *record, const js
     return branches;
 }
 
+static const char *not_decoded(int error)
+{
+    return error == ASSENT_E_VERSION ? "a newer record version" : "cannot be decoded";
+}
+
 static const char *describe_transaction(json_t *out, const json_t *names, const void *key,
                                         size_t key_size, const void *value, size_t size)
 {
@@ -151,7 +153,7 @@ static const char *describe_transaction(json_t *out, const json_t *names, const 
     int error = assent_coord_record_decode(value, size, &record);
 
     if (error)
-        return error == ASSENT_E_VERSION ? "a newer record version" : "cannot be decoded";
+        return not_decoded(error);
     if (key_size != ASSENT_GTRID_BYTES || memcmp(key, record.gtrid.bytes, key_size) != 0)
         return "lies under another transaction's key";
     set_gtrid(out, "key", &record.gtrid);
@@ -180,7 +182,7 @@ static const char *describe_branch(json_t *out, const void *key, size_t key_size
     int error = assent_part_record_decode(value, size, &record);
 
     if (error)
-        return error == ASSENT_E_VERSION ? "a newer record version" : "cannot be decoded";
+        return not_decoded(error);
     if (key_size != ASSENT_BRANCH_ID_BYTES)
         return "its key is not a branch id";
     assent_branch_id_decode(key, &id);
@@ -205,29 +207,18 @@ static const char *describe_branch(json_t *out, const void *key, size_t key_size
 static const char *describe_participant(json_t *out, json_t *names, const void *key,
                                         size_t key_size, const void *value, size_t size)
 {
-    struct assent_reader keys, values;
-    char name[ASSENT_NAME_MAX + 1] = "", resource[ASSENT_NAME_MAX + 1] = "";
-    char type[ASSENT_NAME_MAX + 1] = "", full[2 * ASSENT_NAME_MAX + 2], text[16];
-    uint32_t number;
+    struct participant_record record;
+    char full[2 * ASSENT_NAME_MAX + 2], text[16];
+    int error = participant_record_decode(key, key_size, value, size, &record);
 
-    assent_reader_init(&keys, key, key_size);
-    number = assent_read_u32(&keys);
-    if (keys.failed || key_size != 4)
-        return "its key is not a number";
-    assent_reader_init(&values, value, size);
-    if (assent_read_u8(&values) > PARTICIPANT_VERSION)
-        return "a newer record version";
-    assent_read_text(&values, name, sizeof(name));
-    assent_read_text(&values, resource, sizeof(resource));
-    assent_read_text(&values, type, sizeof(type));
-    if (values.failed)
-        return "cannot be decoded";
-    snprintf(full, sizeof(full), "%s/%s", name, resource);
-    snprintf(text, sizeof(text), "%" PRIu32, number);
-    set(out, "key", json_integer(number));
-    set_text(out, "name", name);
-    set_text(out, "resource", resource);
-    set_text(out, "type", type);
+    if (error)
+        return not_decoded(error);
+    snprintf(full, sizeof(full), "%s/%s", record.name, record.resource);
+    snprintf(text, sizeof(text), "%" PRIu32, record.number);
+    set(out, "key", json_integer(record.number));
+    set_text(out, "name", record.name);
+    set_text(out, "resource", record.resource);
+    set_text(out, "type", record.type);
     set_text(names, text, full);
     return NULL;
 }

@@ -84,8 +84,11 @@ int ctl_inspect(struct ctl *ctl, const char *what, const char *argument, const c
     char *text = NULL;
     json_error_t problem;
     json_t *json;
-    int error = assent_client_inspect(ctl->client, what, argument, participant, limit, &text);
+    int code = ctl->client ? CTL_EXIT_OK : ctl_connect(ctl), error;
 
+    if (code)
+        return code;
+    error = assent_client_inspect(ctl->client, what, argument, participant, limit, &text);
     if (error)
         return ctl_failed(ctl, participant ? participant : argument ? argument : what, error);
     json = json_loads(text, 0, &problem);

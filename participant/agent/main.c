@@ -26,13 +26,13 @@ struct signals {
 static void note_changed(const char *key, void *context)
 {
     (void)context;
-    if (strcmp(key, "log_level") == 0)
+    if (strcmp(key, "log_level") == 0 || strcmp(key, "log_format") == 0)
         assent_log(ASSENT_LOG_INFO, "reloaded", "key=%s", key);
     else
         assent_log(ASSENT_LOG_WARN, "restart_needed", "key=%s", key);
 }
 
-/* Only the log level changes in a running agent. */
+/* Only the log's level and format change in a running agent. */
 static void reload(const struct signals *signals)
 {
     struct agent_program_options fresh;
@@ -44,8 +44,7 @@ static void reload(const struct signals *signals)
         assent_log(ASSENT_LOG_ERROR, "reload_refused", "why=%s",
                    assent_log_quote(agent_options_problem(&fresh)));
     } else if (error == 0) {
-        assent_log_setup(agent_options_log_level(&fresh),
-                         agent_options_log_format(signals->options));
+        agent_options_setup_log(&fresh);
         assent_config_diff(&agent_program, signals->options, &fresh, note_changed, NULL);
     }
     agent_options_fini(&fresh);
@@ -169,7 +168,7 @@ int main(int argc, char **argv)
     if (verdict == ASSENT_CONFIG_RUN)
         verdict = arm_crash(options.crash_at);
     if (verdict == ASSENT_CONFIG_RUN) {
-        assent_log_setup(agent_options_log_level(&options), agent_options_log_format(&options));
+        agent_options_setup_log(&options);
         if (agent_options_participant(&options, &parts, &participant_options, error_text,
                                       sizeof(error_text))) {
             fprintf(stderr, "assent-agent: %s\n", error_text);

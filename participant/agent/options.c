@@ -1,38 +1,12 @@
 /* options.c: the table of assent-agent's settings, see options.h. */
 #include "options.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELD(field) offsetof(struct agent_program_options, field)
-#define STRING(key_, field, initial_, argument_, help_)                                            \
-    {                                                                                              \
-        .key = (key_), .type = ASSENT_SETTING_STRING, .offset = FIELD(field),                      \
-        .initial = (initial_), .argument = (argument_), .help = (help_)                            \
-    }
-#define LIST(key_, field, argument_, help_)                                                        \
-    {                                                                                              \
-        .key = (key_), .type = ASSENT_SETTING_LIST, .offset = FIELD(field), .initial = "",         \
-        .argument = (argument_), .help = (help_)                                                   \
-    }
-#define NUMBER(kind, key_, field, initial_, min_, max_, argument_, help_)                          \
-    {                                                                                              \
-        .key = (key_), .type = ASSENT_SETTING_##kind, .offset = FIELD(field),                      \
-        .initial = (initial_), .min = (min_), .max = (max_), .argument = (argument_),              \
-        .help = (help_)                                                                            \
-    }
-#define DURATION(key, field, initial, min, max, help)                                              \
-    NUMBER(DURATION, key, field, initial, min, max, "TIME", help)
-#define SIZE(key, field, initial, min, max, help)                                                  \
-    NUMBER(SIZE, key, field, initial, min, max, "BYTES", help)
-#define COUNT(key, field, initial, min, max, help)                                                 \
-    NUMBER(UINT, key, field, initial, min, max, "N", help)
-
-#define HOUR_MS (3600ull * 1000)
-#define DAY_MS  (24 * HOUR_MS)
-#define MIB     (1024ull * 1024)
+#define SETTINGS_STRUCT struct agent_program_options
+#include "setting_rows.h"
 
 static const struct assent_setting settings[] = {
     STRING("name", name, "", "NAME", "of this participant; unique at its coordinators"),
@@ -62,13 +36,7 @@ static const struct assent_setting settings[] = {
     SIZE("frame_bytes_max", frame_bytes_max, "1M", 4096, 64 * MIB, "longest message accepted"),
     COUNT("branches_max", branches_max, "1000000", 1, 100000000,
           "branches in memory, with finished ones that may still be asked for"),
-    {.key = "crash_at",
-     .type = ASSENT_SETTING_STRING,
-     .offset = FIELD(crash_at),
-     .initial = "",
-     .argument = "POINT[:N]",
-     .help = "tests: die at the Nth passage of a crash point; list prints them",
-     .flag_only = true},
+    CRASH_AT(crash_at),
     {.key = NULL},
 };
 
@@ -82,22 +50,11 @@ const struct assent_program agent_program = {
 static const struct assent_resource_ops *const types[] = {&assent_resource_kv,
                                                           &assent_resource_null};
 
-static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
-static const char *const format_names[] = {"logfmt", "json", NULL};
-
-static int index_of(const char *const names[], const char *name)
-{
-    for (int i = 0; names[i]; i++)
-        if (strcmp(names[i], name) == 0)
-            return i;
-    return -1;
-}
-
 const char *agent_options_problem(const struct agent_program_options *options)
 {
-    if (index_of(level_names, options->log_level) < 0)
+    if (assent_log_level_find(options->log_level) < 0)
         return "log_level must be debug, info, warn or error";
-    if (index_of(format_names, options->log_format) < 0)
+    if (assent_log_format_find(options->log_format) < 0)
         return "log_format must be logfmt or json";
     return NULL;
 }
@@ -107,14 +64,10 @@ void agent_options_fini(struct agent_program_options *options)
     assent_config_fini(&agent_program, options);
 }
 
-enum assent_log_level agent_options_log_level(const struct agent_program_options *options)
+void agent_options_setup_log(const struct agent_program_options *options)
 {
-    return (enum assent_log_level)index_of(level_names, options->log_level);
-}
-
-enum assent_log_format agent_options_log_format(const struct agent_program_options *options)
-{
-    return (enum assent_log_format)index_of(format_names, options->log_format);
+    assent_log_setup((enum assent_log_level)assent_log_level_find(options->log_level),
+                     (enum assent_log_format)assent_log_format_find(options->log_format));
 }
 
 /* "a:1,b:2" and repeated flags make one list. */

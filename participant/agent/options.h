@@ -23,8 +23,7 @@ extern const struct assent_program agent_program;
 const char *agent_options_problem(const struct agent_program_options *options);
 void agent_options_fini(struct agent_program_options *options);
 /* Of options without a problem. */
-enum assent_log_level agent_options_log_level(const struct agent_program_options *options);
-enum assent_log_format agent_options_log_format(const struct agent_program_options *options);
+void agent_options_setup_log(const struct agent_program_options *options);
 
 /* The participant's options; strings and lists in them belong to *ret_parts, which the caller frees
  * with agent_options_parts_free() in every case. ASSENT_E_CONFIG with a sentence in error. */

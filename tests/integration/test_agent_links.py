@@ -365,7 +365,7 @@ def test_doubt_is_warned_of(stage):
     assert int(line.fields["waited_ms"]) >= 1
 
 
-def test_reload_changes_the_log_level_and_names_the_rest(stage, tmp_path):
+def test_reload_changes_how_it_logs_and_names_the_rest(stage, tmp_path):
     """HUP reads the file again."""
     config = tmp_path / "agent.conf"
     config.write_text("log_level = info\nworkers = 2\n")
@@ -377,6 +377,9 @@ def test_reload_changes_the_log_level_and_names_the_rest(stage, tmp_path):
     config.write_text("log_level = loud\n")
     stage.agent.process.signal(signal.SIGHUP)
     stage.agent.process.wait_line("reload_refused", "log_level")
+    config.write_text("log_format = json\n")
+    stage.agent.process.signal(signal.SIGHUP)
+    stage.agent.process.wait_line(pattern='"event":"reloaded","key":"log_format"')
     assert stage.prepare("put a 1")[1].vote == YES
 
 

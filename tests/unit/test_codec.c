@@ -2,45 +2,13 @@
  * test_codec.c: every message round-trips, reasons are made to fit, and no bytes crash or cost
  * more than the arena's limit. Covers edge case 50.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "arena.h"
-#include "codec.h"
-#include "codec_sample.h"
+#include "codec_fixture.h"
 #include "rng.h"
 #include "utf8.h"
-
-#define ARENA_BYTES ((1u << 20) + ASSENT_ARENA_EXTRA)
-
-static struct assent_arena *arena;
-static uint8_t *buffer;
-static size_t capacity;
-
-static int setup(void **state)
-{
-    (void)state;
-    return assent_arena_new(ARENA_BYTES, &arena);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    assent_arena_free(arena);
-    free(buffer);
-    return 0;
-}
-
-static void encode(const struct assent_wire *wire, size_t *ret_size)
-{
-    assert_int_equal(assent_wire_encode(wire, &buffer, &capacity, ret_size), 0);
-}
 
 /* Encodes, then decodes from memory that is overwritten before anyone looks at the result. */
 static void there_and_back(const struct assent_wire *wire, struct assent_wire *ret_wire)

@@ -2,43 +2,11 @@
  * test_codec_check.c: every rule refuses by the field's name. Bad messages are written byte by byte
  * here, apart from the library that the codec uses.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "codec.h"
-#include "codec_sample.h"
+#include "codec_fixture.h"
 
-#define ARENA_BYTES ((1u << 20) + ASSENT_ARENA_EXTRA)
-
-static struct assent_arena *arena;
-static uint8_t *buffer;
-static size_t capacity;
-
-static int setup(void **state)
-{
-    (void)state;
-    return assent_arena_new(ARENA_BYTES, &arena);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    assent_arena_free(arena);
-    free(buffer);
-    return 0;
-}
-
-static void encode(const struct assent_wire *wire, size_t *ret_size)
-{
-    assert_int_equal(assent_wire_encode(wire, &buffer, &capacity, ret_size), 0);
-}
-
-/* Encodes, then decodes from memory that is overwritten before anyone looks at the result. */
+/* A message that is written byte by byte. */
 struct raw {
     uint8_t data[16384];
     size_t size;
