@@ -185,7 +185,7 @@ transfer 20 --key rent-november
 [ $answered = 0 ]
 balances
 
-step "Alice pays Bob 10 by 3pc, with the timeout policy (unsafe when a network can partition)"
+step "Alice pays Bob 10 by 3pc, with the timeout policy (one crash may split the outcome)"
 within 20 connected 2
 answered=0
 transfer 10 --wait --protocol 3pc --termination timeout

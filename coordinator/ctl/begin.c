@@ -29,9 +29,10 @@ int ctl_begin_options(struct ctl *ctl, const struct ctl_args *args,
         return -1;
     }
     if (!termination && options.protocol == ASSENT_3PC) {
-        ctl_error(ctl,
-                  "--protocol 3pc needs --termination timeout, which is unsafe when the network"
-                  " can partition");
+        ctl_error(
+            ctl,
+            "--protocol 3pc needs --termination timeout, which is unsafe: a single crash of the"
+            " coordinator, or a partition, can make some branches commit and others abort");
         return -1;
     }
     options.termination = termination ? ASSENT_TERMINATION_TIMEOUT : ASSENT_TERMINATION_NONE;

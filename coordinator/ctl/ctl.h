@@ -103,8 +103,9 @@ int ctl_work_parse(const char *text, char **ret_work, size_t *ret_size, char *er
 #define CTL_BEGIN_OPTIONS                                                                          \
     {"protocol", "2pc|3pc", "the commit protocol (default 2pc)", false, false},                    \
         {"termination", "timeout",                                                                 \
-         "3pc: how participants finish without the coordinator; timeout is unsafe under partition" \
-         " and must be named",                                                                     \
+         "3pc: how participants finish without the coordinator; timeout must be named: it is "     \
+         "unsafe"                                                                                  \
+         " under a single crash, and under partition",                                             \
          false, false},                                                                            \
         {"key", "KEY", "idempotency key: the same key again finds the same transaction", false,    \
          false},                                                                                   \

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "gtrid.h"
 #include "participant_record.h"
 #include "record.h"
@@ -156,7 +157,6 @@ static const char *describe_transaction(json_t *out, const json_t *names, const 
         return not_decoded(error);
     if (key_size != ASSENT_GTRID_BYTES || memcmp(key, record.gtrid.bytes, key_size) != 0)
         return "lies under another transaction's key";
-    set_gtrid(out, "key", &record.gtrid);
     set_text(out, "kind", assent_coord_record_name((int)record.kind));
     set_text(out, "decision", assent_decision_name((int)record.decision));
     set_text(out, "outcome", assent_outcome_name((int)record.outcome));
@@ -178,7 +178,6 @@ static const char *describe_branch(json_t *out, const void *key, size_t key_size
 {
     struct assent_part_record record;
     struct assent_branch_id id;
-    char log_id[2 * ASSENT_LOG_ID_BYTES + 1];
     int error = assent_part_record_decode(value, size, &record);
 
     if (error)
@@ -188,9 +187,6 @@ static const char *describe_branch(json_t *out, const void *key, size_t key_size
     assent_branch_id_decode(key, &id);
     if (!assent_gtrid_equal(&id.gtrid, &record.gtrid) || id.branch != record.branch)
         return "lies under another branch's key";
-    ctl_log_id_text(id.log_id, log_id);
-    set_gtrid(out, "key", &record.gtrid);
-    set(out, "branch", json_integer(record.branch));
     set_text(out, "kind", assent_part_record_name((int)record.kind));
     set_text(out, "decision", assent_decision_name((int)record.decision));
     set_text(out, "result", assent_branch_result_name((int)record.result));
@@ -200,7 +196,6 @@ static const char *describe_branch(json_t *out, const void *key, size_t key_size
     set_text(out, "resource", record.resource);
     set(out, "incarnation", json_integer(record.incarnation));
     set(out, "epoch", json_integer(record.epoch));
-    set_text(out, "log_id", log_id);
     return NULL;
 }
 
@@ -215,25 +210,10 @@ static const char *describe_participant(json_t *out, json_t *names, const void *
         return not_decoded(error);
     snprintf(full, sizeof(full), "%s/%s", record.name, record.resource);
     snprintf(text, sizeof(text), "%" PRIu32, record.number);
-    set(out, "key", json_integer(record.number));
     set_text(out, "name", record.name);
     set_text(out, "resource", record.resource);
     set_text(out, "type", record.type);
     set_text(names, text, full);
-    return NULL;
-}
-
-/* Entries that only the store itself reads. */
-static const char *describe_meta(json_t *out, const void *key, size_t key_size, size_t size)
-{
-    char name[ASSENT_STORE_KEY_MAX + 1];
-
-    if (key_size > ASSENT_STORE_KEY_MAX)
-        return "its key is too long";
-    memcpy(name, key, key_size);
-    name[key_size] = '\0';
-    set_text(out, "key", name);
-    set(out, "size", json_integer((json_int_t)size));
     return NULL;
 }
 
@@ -246,7 +226,8 @@ static const char *describe(json_t *out, const struct scan *scan, const void *ke
     case ASSENT_TABLE_BRANCH:
         return describe_branch(out, key, key_size, value, size);
     case ASSENT_TABLE_META:
-        return describe_meta(out, key, key_size, size);
+        set(out, "size", json_integer((json_int_t)size)); /* only the store itself reads it */
+        return NULL;
     case ASSENT_TABLE_PARTICIPANT:
         return describe_participant(out, scan->names, key, key_size, value, size);
     case ASSENT_TABLE_COUNT:
@@ -255,13 +236,39 @@ static const char *describe(json_t *out, const struct scan *scan, const void *ke
     return "an unknown table";
 }
 
-static void describe_damage(json_t *out, const char *damage, const void *key, size_t key_size,
-                            const void *value, size_t size)
+/* Whose record it is can be told by the key alone, so also of a damaged one. */
+static void describe_key(json_t *out, enum assent_table table, const void *key, size_t key_size)
+{
+    char text[2 * ASSENT_STORE_KEY_MAX + 1], log_id[2 * ASSENT_LOG_ID_BYTES + 1];
+    struct assent_branch_id id;
+    struct assent_reader reader;
+    struct assent_gtrid gtrid;
+
+    if (table == ASSENT_TABLE_TRANSACTION && key_size == sizeof(gtrid.bytes)) {
+        memcpy(gtrid.bytes, key, key_size);
+        set_gtrid(out, "key", &gtrid);
+    } else if (table == ASSENT_TABLE_BRANCH && key_size == ASSENT_BRANCH_ID_BYTES) {
+        assent_branch_id_decode(key, &id);
+        ctl_log_id_text(id.log_id, log_id);
+        set_gtrid(out, "key", &id.gtrid);
+        set(out, "branch", json_integer(id.branch));
+        set_text(out, "log_id", log_id);
+    } else if (table == ASSENT_TABLE_PARTICIPANT && key_size == PARTICIPANT_KEY_BYTES) {
+        assent_reader_init(&reader, key, key_size);
+        set(out, "key", json_integer(assent_read_u32(&reader)));
+    } else if (table == ASSENT_TABLE_META && key_size <= ASSENT_STORE_KEY_MAX) {
+        snprintf(text, sizeof(text), "%.*s", (int)key_size, (const char *)key);
+        set_text(out, "key", text);
+    } else {
+        to_hex(key, key_size < ASSENT_STORE_KEY_MAX ? key_size : ASSENT_STORE_KEY_MAX, text);
+        set_text(out, "key", text);
+    }
+}
+
+static void describe_damage(json_t *out, const char *damage, const void *value, size_t size)
 {
     char text[2 * SHOWN_BYTES_MAX + 1];
 
-    to_hex(key, key_size < SHOWN_BYTES_MAX ? key_size : SHOWN_BYTES_MAX, text);
-    set_text(out, "key", text);
     set_text(out, "damage", damage);
     to_hex(value, size < SHOWN_BYTES_MAX ? size : SHOWN_BYTES_MAX, text);
     set_text(out, "bytes", text);
@@ -277,12 +284,13 @@ static bool visit_record(const void *key, size_t key_size, const void *value, si
 
     ASSENT_ASSERT(record);
     set_text(record, "table", table_names[scan->table]);
+    describe_key(record, scan->table, key, key_size);
     if (status)
         damage = status == ASSENT_E_VERSION ? "a newer format" : "its checksum does not match";
     else
         damage = describe(record, scan, key, key_size, value, size);
     if (damage)
-        describe_damage(record, damage, key, key_size, value, size);
+        describe_damage(record, damage, value, size);
     scan->visit(record, scan->context);
     json_decref(record);
     return true;

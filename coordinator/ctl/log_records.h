@@ -22,8 +22,9 @@ void ctl_log_id_text(const uint8_t id[ASSENT_LOG_ID_BYTES], char text[2 * ASSENT
 
 /*
  * Calls visit for each record of every table. record is borrowed: an object with "table", "key" (of
- * a transaction or branch: its gtrid) and what the record says; of a damaged one "damage" says what
- * is wrong and "bytes" holds it in hex. An exit code; damage alone is no failure.
+ * a transaction or branch its gtrid; in hex if it is no such key) and what the record says; of a
+ * damaged one "damage" says what is wrong and "bytes" holds it in hex. An exit code; damage alone
+ * is no failure.
  */
 int ctl_log_scan(struct ctl *ctl, struct ctl_log *log,
                  void (*visit)(const json_t *record, void *context), void *context);

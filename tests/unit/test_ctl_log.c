@@ -240,13 +240,46 @@ static void bytes_that_are_no_record_are_damage(void **state)
 {
     struct fixture *f = *state;
     struct assent_gtrid key = gtrid_of(1);
+    char text[ASSENT_GTRID_TEXT + 1];
 
+    assent_gtrid_format(&key, text);
     open_store(f, "assentd");
     put(f, ASSENT_TABLE_TRANSACTION, key.bytes, sizeof(key.bytes), "\0nonsense", 9);
     close_store(f);
     scan(f);
     assert_text(record_of(f, "transaction"), "bytes", "006e6f6e73656e7365");
+    assert_text(record_of(f, "transaction"), "key", text);
     assert_non_null(json_object_get(record_of(f, "transaction"), "damage"));
+}
+
+static void a_damaged_branch_is_named_by_its_key(void **state)
+{
+    struct fixture *f = *state;
+    struct assent_branch_id id = {.log_id = {0xab}, .gtrid = gtrid_of(1), .branch = 2};
+    uint8_t key[ASSENT_BRANCH_ID_BYTES];
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    assent_branch_id_encode(&id, key);
+    assent_gtrid_format(&id.gtrid, text);
+    open_store(f, "assent-agent");
+    put(f, ASSENT_TABLE_BRANCH, key, sizeof(key), "nonsense", 8);
+    close_store(f);
+    scan(f);
+    assert_text(record_of(f, "branch"), "key", text);
+    assert_int_equal(json_integer_value(json_object_get(record_of(f, "branch"), "branch")), 2);
+    assert_text(record_of(f, "branch"), "log_id", "ab000000000000000000000000000000");
+    assert_non_null(json_object_get(record_of(f, "branch"), "damage"));
+}
+
+static void a_key_that_is_none_is_shown_in_hex(void **state)
+{
+    struct fixture *f = *state;
+
+    open_store(f, "assentd");
+    put(f, ASSENT_TABLE_TRANSACTION, "\1\2\377", 3, "nonsense", 8);
+    close_store(f);
+    scan(f);
+    assert_text(record_of(f, "transaction"), "key", "0102ff");
 }
 
 static void a_record_under_another_key_is_damage(void **state)
@@ -333,6 +366,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(an_agents_branch_is_shown, setup, teardown),
         cmocka_unit_test_setup_teardown(bytes_that_are_no_record_are_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_branch_is_named_by_its_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_that_is_none_is_shown_in_hex, setup, teardown),
         cmocka_unit_test_setup_teardown(a_record_under_another_key_is_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_byte_is_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_in_use_is_refused_by_its_holder, setup,

@@ -85,7 +85,8 @@ enum assent_protocol {
 #undef X
 };
 
-/* How the participants of a 3PC transaction finish without their coordinator. */
+/* How the participants of a 3PC transaction finish without their coordinator. TIMEOUT is unsafe: a
+ * single crash of the coordinator, or a partition, can make some commit and others abort. */
 #define ASSENT_TERMINATIONS(X)                                                                     \
     X(NONE, 0, "none")                                                                             \
     X(TIMEOUT, 1, "timeout")
