@@ -30,8 +30,9 @@ void session_send(struct session *session, const struct assent_wire *wire)
     r = size > server->options.frame_bytes_max
             ? ASSENT_E_TOO_BIG
             : assent_conn_send(session->conn, server->frame, size);
-    /* Full output ends the connection by itself: a slow reader asks again when it is back. */
-    if (r != 0)
+    /* Full output ends the connection by itself: a slow reader asks again when it is back. The end
+     * is logged once, however many answers are left unsent. */
+    if (r != 0 && r != ASSENT_E_CLOSED && r != ASSENT_E_LIMIT)
         assent_log(ASSENT_LOG_WARN, "send_failed", "peer=%s kind=%s bytes=%zu error=%s",
                    assent_conn_peer(session->conn), assent_wire_name(wire->kind), size,
                    assent_error_name(r));
@@ -356,13 +357,15 @@ static void on_closed(struct assent_conn *conn, int error, const char *detail, v
 {
     struct session *session = context;
     bool worth_a_line = session->role == ASSENT_ROLE_PARTICIPANT || error != ASSENT_E_CLOSED;
+    enum assent_log_level level = error == ASSENT_E_LIMIT ? ASSENT_LOG_WARN
+                                  : worth_a_line          ? ASSENT_LOG_INFO
+                                                          : ASSENT_LOG_DEBUG;
 
     /* One that we closed has had its line. */
     if (session->state != SESSION_LEAVING)
-        assent_log(worth_a_line ? ASSENT_LOG_INFO : ASSENT_LOG_DEBUG, "disconnected",
-                   "peer=%s name=%s error=%s detail=%s", assent_conn_peer(conn),
-                   assent_log_quote(session->name), assent_error_name(error),
-                   assent_log_quote(detail));
+        assent_log(level, "disconnected", "peer=%s name=%s error=%s detail=%s",
+                   assent_conn_peer(conn), assent_log_quote(session->name),
+                   assent_error_name(error), assent_log_quote(detail));
     free_session(session);
 }
 

@@ -275,3 +275,27 @@ def test_slow_reader_is_disconnected(cluster):
             pass
         process.wait_line(pattern="too slowly")
     cluster.ctl.run(("bank-a", "put x 1"), expect=0)
+
+
+def test_slow_reader_is_named_once(cluster):
+    """Hundreds of answers may wait for a reader that is cut off: its end is one warning."""
+    cluster.start(coordinator={"output_max": "64K", "requests_max": 100000})
+    process = cluster.coordinator.process
+    refused = wire.run([("bank-a", f"check {'k' * 200} 1"), ("bank-b", "get b")])
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(wire.split(cluster.coordinator.address))
+    own = "%s:%d" % sock.getsockname()
+    with wire.Peer(sock=sock) as peer:
+        peer.hello(pb.ROLE_APPLICATION, "slow")
+        try:
+            for _ in range(30000):  # far more than the sockets' buffers can take
+                peer.submit(run=refused)
+                if process.has_line(pattern="too slowly"):
+                    break
+        except (wire.Closed, OSError):
+            pass
+        process.wait_line(event="disconnected", pattern="too slowly")
+    cluster.ctl.run(("bank-a", "put x 1"), options=["--wait"], expect=0)
+    about = [line for line in process.lines if own in line.text and "level=warn" in line.text]
+    assert [line.event for line in about] == ["disconnected"], about
