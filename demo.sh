@@ -87,11 +87,12 @@ field() { grep 'event=started' "$data/$1.log" | tail -n 1 | grep -o "\b$2=[^ ]*"
 ctl() { "$build/coordinator/ctl/assentctl" -H "$listen" "$@"; }
 show() { sed 's/^/   /'; }
 
+# --unsafe-storage: the directory is a temporary one, which may be in memory.
 lives=0
 coordinator() {
     lives=$((lives + 1))
     start coordinator "$build/coordinator/assentd" --data-dir "$data/coordinator" \
-        --listen "$listen" --admin "$admin" "$@"
+        --unsafe-storage --listen "$listen" --admin "$admin" "$@"
     within 20 started coordinator $lives
     listen=$(field coordinator listen)
     admin=$(field coordinator admin)
@@ -99,7 +100,8 @@ coordinator() {
 
 agent() {
     start "$1" "$build/participant/agent/assent-agent" --name "$1" --data-dir "$data/$1" \
-        --coordinator "$listen" --listen 127.0.0.1:0 --resource kv --in-doubt-warn 300ms
+        --unsafe-storage --coordinator "$listen" --listen 127.0.0.1:0 --resource kv \
+        --in-doubt-warn 300ms
     within 20 started "$1" 1
 }
 

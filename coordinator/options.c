@@ -9,6 +9,8 @@
 
 static const struct assent_setting settings[] = {
     STRING("data_dir", data_dir, "assentd-data", "DIR", "directory of the decision log"),
+    BOOL("unsafe_storage", unsafe_storage, "false",
+         "allow a data directory on NFS, CIFS or tmpfs, which can lose decisions"),
     STRING("listen", listen, "127.0.0.1:7372", "ADDR", "address for participants and applications"),
     STRING("admin", admin, "127.0.0.1:7373", "ADDR",
            "address of /livez, /readyz and /metrics; empty: none"),

@@ -216,6 +216,7 @@ static int open_log(struct server *server, char *error, size_t error_size)
         .map_bytes = options->map_bytes,
         .disk_low_bytes = options->disk_low_bytes,
         .lazy_flush_ms = options->lazy_flush_ms,
+        .unsafe_storage = options->unsafe_storage,
         /* A transaction has one write queued at a time; participants and retention have few. */
         .queue_max = 4 * (size_t)options->transactions_max + options->participants_max + 65536,
     };

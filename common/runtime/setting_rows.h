@@ -25,6 +25,11 @@
         .initial = (initial_), .min = (min_), .max = (max_), .argument = (argument_),              \
         .help = (help_)                                                                            \
     }
+#define BOOL(key_, field, initial_, help_)                                                         \
+    {                                                                                              \
+        .key = (key_), .type = ASSENT_SETTING_BOOL, .offset = offsetof(SETTINGS_STRUCT, field),    \
+        .initial = (initial_), .help = (help_)                                                     \
+    }
 #define DURATION(key, field, initial, min, max, help)                                              \
     NUMBER(DURATION, key, field, initial, min, max, "TIME", help)
 #define SIZE(key, field, initial, min, max, help)                                                  \

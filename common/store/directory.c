@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int fail_errno(const char *directory, const char *what, char *error, size_t error_size)
@@ -50,6 +52,34 @@ int assent_directory_open(const char *directory, bool create, int *ret_fd, char 
         return status;
     }
     *ret_fd = fd;
+    return 0;
+}
+
+int assent_directory_check_storage(const char *directory, int directory_fd, char *error,
+                                   size_t error_size)
+{
+    static const char remote[] = "where neither a lock nor a sync can be relied on";
+    static const char memory[] = "which forgets everything when the machine stops";
+    static const struct {
+        uint32_t type;
+        const char *name, *why;
+    } refused[] = {
+        {NFS_SUPER_MAGIC, "NFS", remote}, {CIFS_SUPER_MAGIC, "CIFS", remote},
+        {SMB_SUPER_MAGIC, "SMB", remote}, {SMB2_SUPER_MAGIC, "SMB", remote},
+        {TMPFS_MAGIC, "tmpfs", memory},   {RAMFS_MAGIC, "ramfs", memory},
+    };
+    struct statfs status;
+
+    if (fstatfs(directory_fd, &status) < 0)
+        return fail_errno(directory, "cannot examine the file system", error, error_size);
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        if ((uint32_t)status.f_type != refused[i].type)
+            continue;
+        snprintf(error, error_size,
+                 "%s: is on %s, %s; a local disk is needed, or unsafe_storage allows it", directory,
+                 refused[i].name, refused[i].why);
+        return ASSENT_E_REFUSED;
+    }
     return 0;
 }
 

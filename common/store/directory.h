@@ -14,6 +14,10 @@
 /* Makes the directory (0700, durably) if it is missing and `create`; opens it. ASSENT_E_IO. */
 ASSENT_CHECKED int assent_directory_open(const char *directory, bool create, int *ret_fd,
                                          char *error, size_t error_size);
+/* Whether what is synced there will still be there: ASSENT_E_REFUSED on a network file system or in
+ * memory; ASSENT_E_IO. */
+ASSENT_CHECKED int assent_directory_check_storage(const char *directory, int directory_fd,
+                                                  char *error, size_t error_size);
 /* Takes the lock, which holds until the descriptor is closed. On a read-only file system, and only
  * if `read_only`, the directory itself is locked. ASSENT_E_LOCKED names the holder; ASSENT_E_IO. */
 ASSENT_CHECKED int assent_directory_lock(const char *directory, int directory_fd, bool read_only,

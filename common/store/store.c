@@ -227,6 +227,8 @@ int assent_store_open(const struct assent_store_options *options, struct assent_
     if (store == NULL)
         return ASSENT_E_NOMEM;
     status = assent_directory_open(directory, true, &directory_fd, error, error_size);
+    if (status == 0 && !options->unsafe_storage)
+        status = assent_directory_check_storage(directory, directory_fd, error, error_size);
     if (status < 0)
         goto out;
     status =

@@ -37,11 +37,13 @@ struct assent_store_options {
     uint64_t disk_low_bytes; /* refuse early when the file system has less room than this */
     uint64_t lazy_flush_ms;  /* lazy records wait at most this long for a batch to ride with */
     size_t queue_max;        /* most requests queued or not yet delivered; beyond: ASSENT_E_LIMIT */
+    bool unsafe_storage;     /* allow a file system that may lose what is synced */
 };
 
 /* Opens or creates. Takes the lock (flock on DIR/lock, which holds the pid), checks FORMAT, raises
  * the incarnation durably, starts the writer. On failure returns
  *   ASSENT_E_LOCKED  another process has it: `error` names its pid
+ *   ASSENT_E_REFUSED it is on a network file system or in memory
  *   ASSENT_E_VERSION FORMAT is newer or another program's
  *   ASSENT_E_CORRUPT, ASSENT_E_IO, ASSENT_E_NOMEM
  * with a sentence in error (size error_size). Must be called after any fork. */

@@ -173,6 +173,7 @@ static int open_store(struct assent_participant *agent, char *error, size_t erro
         .disk_low_bytes = DISK_LOW_BYTES,
         .lazy_flush_ms = LAZY_FLUSH_MS,
         .queue_max = (size_t)RECORDS_PER_BRANCH * agent->options.branches_max + 1024,
+        .unsafe_storage = agent->options.unsafe_storage,
     };
 
     return assent_store_open(&options, &agent->store, error, error_size);

@@ -81,6 +81,7 @@ static int exit_code(int error)
     case ASSENT_E_LOCKED:
     case ASSENT_E_VERSION:
     case ASSENT_E_CORRUPT:
+    case ASSENT_E_REFUSED:
         return ASSENT_EXIT_DATA;
     default:
         return ASSENT_EXIT_RUNTIME;

@@ -12,6 +12,8 @@ static const struct assent_setting settings[] = {
     STRING("name", name, "", "NAME", "of this participant; unique at its coordinators"),
     LIST("coordinator", coordinators, "ADDR[,ADDR...]", "host:port of each coordinator"),
     STRING("data_dir", data_dir, "assent-agent-data", "DIR", "directory of the agent's log"),
+    BOOL("unsafe_storage", unsafe_storage, "false",
+         "allow a data directory on NFS, CIFS or tmpfs, which can lose decisions"),
     STRING("listen", listen, "127.0.0.1:0", "ADDR", "address for other participants"),
     LIST("resource", resources, "[NAME=]TYPE[:PARAMETERS]",
          "a resource manager: kv, null; its name is TYPE unless given"),
@@ -180,6 +182,7 @@ int agent_options_participant(const struct agent_program_options *options,
         .in_doubt_warn_ms = (uint32_t)options->in_doubt_warn_ms,
         .branches_max = (uint32_t)options->branches_max,
         .stop_ms = (uint32_t)options->stop_ms,
+        .unsafe_storage = options->unsafe_storage,
     };
     return 0;
 }

@@ -12,6 +12,7 @@
 struct agent_program_options {
     char *name, *data_dir, *listen, *cluster, *log_level, *log_format, *crash_at;
     struct assent_list coordinators, resources;
+    bool unsafe_storage;
     uint64_t workers, map_bytes, frame_bytes_max, branches_max;
     uint64_t heartbeat_ms, inquire_ms, retry_min_ms, retry_max_ms, work_timeout_ms;
     uint64_t in_doubt_warn_ms, stop_ms;

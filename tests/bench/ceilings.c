@@ -77,7 +77,8 @@ static int measure_store(const char *parent, size_t outstanding, uint64_t us,
                                            .owner = "assent-bench",
                                            .map_bytes = 4ull << 30,
                                            .lazy_flush_ms = 10,
-                                           .queue_max = outstanding + 1024};
+                                           .queue_max = outstanding + 1024,
+                                           .unsafe_storage = true};
     struct assent_store_stats before, after;
     struct writes writes = {0};
     uint64_t begun_us, done;

@@ -131,9 +131,9 @@ static int start_assentd(struct bench_cluster *cluster, const struct bench_optio
                          char *error, size_t error_size)
 {
     char data[600];
-    const char *argv[ARGUMENTS] = {options->assentd, "--data-dir", data,          "--listen",
-                                   "127.0.0.1:0",    "--admin",    "127.0.0.1:0", "--requests-max",
-                                   "65536",          NULL};
+    const char *argv[ARGUMENTS] = {
+        options->assentd, "--unsafe-storage", "--data-dir",     data,    "--listen", "127.0.0.1:0",
+        "--admin",        "127.0.0.1:0",      "--requests-max", "65536", NULL};
 
     snprintf(data, sizeof(data), "%s/assentd", cluster->directory);
     if (start(cluster, "assentd", argv, error, error_size))
@@ -146,8 +146,9 @@ static int start_agent(struct bench_cluster *cluster, const struct bench_options
 {
     char data[600];
     const char *argv[ARGUMENTS] = {
-        options->agent, "--name",   name,          "--coordinator", cluster->address,  "--data-dir",
-        data,           "--listen", "127.0.0.1:0", "--resource",    options->resource, NULL};
+        options->agent,   "--unsafe-storage", "--name", name,       "--coordinator",
+        cluster->address, "--data-dir",       data,     "--listen", "127.0.0.1:0",
+        "--resource",     options->resource,  NULL};
 
     snprintf(data, sizeof(data), "%s/%s", cluster->directory, name);
     return start(cluster, name, argv, error, error_size);

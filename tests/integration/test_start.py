@@ -2,11 +2,13 @@
 
 import pathlib
 import subprocess
+import tempfile
 
 import pytest
 
 import places
 from cluster import Coordinator
+from process import Process
 
 
 def run(program, *words, env=None):
@@ -123,6 +125,27 @@ def test_other_programs_directory_is_refused(cluster):
     done = run(places.AGENT, "--data-dir", cluster.coordinator.data, *AGENT_WORDS)
     assert done.returncode == 3, done
     cluster.coordinator.start()
+
+
+@pytest.mark.parametrize("program", [places.ASSENTD, places.AGENT], ids=lambda p: p.name)
+def test_storage_in_memory_is_refused(program):
+    """A decision or vote must outlive the machine's power: exit 3 names the file system and the
+    option that allows it all the same."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", "/dev/shm"], check=False, capture_output=True,
+                          text=True).stdout.strip()
+    if kind != "tmpfs":
+        pytest.skip(f"/dev/shm is {kind or 'not there'}, no tmpfs")
+    words = ["--listen", "127.0.0.1:0", *(AGENT_WORDS if program == places.AGENT
+                                          else ["--admin", "127.0.0.1:0"])]
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        words += ["--data-dir", f"{memory}/data"]
+        done = run(program, *words)
+        assert done.returncode == 3, done
+        assert "tmpfs" in done.stderr and "unsafe_storage" in done.stderr
+        assert f"{memory}/data" in done.stderr
+        started = Process([program, *words, "--unsafe-storage"], pathlib.Path(memory) / "log")
+        started.wait_line("started")
+        started.kill()
 
 
 def test_address_in_use(cluster, tmp_path):

@@ -69,7 +69,8 @@ static void open_store(struct fixture *f, const char *owner)
                                            .owner = owner,
                                            .map_bytes = 16 << 20,
                                            .lazy_flush_ms = 10,
-                                           .queue_max = 64};
+                                           .queue_max = 64,
+                                           .unsafe_storage = true};
     char error[256] = "";
 
     if (assent_store_open(&options, &f->store, error, sizeof(error)))

@@ -1,6 +1,20 @@
 /* test_store.c: group commit, completions, decide-once, durability, identity, stats, room. */
 #include "store_fixture.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+/* What the file system of every directory pretends to be; the executable's symbol goes first. */
+static long pretended_type;
+
+__attribute__((visibility("default"))) int fstatfs(int fd, struct statfs *status)
+{
+    int result = (int)syscall(SYS_fstatfs, fd, status);
+
+    status->f_type = (__fsword_t)pretended_type;
+    return result;
+}
+
 static bool count_one(const void *key, size_t key_size, const void *value, size_t value_size,
                       int status, void *context)
 {
@@ -442,6 +456,40 @@ static void a_low_disk_is_no_room(void **state)
     assert_false(assent_store_has_room(f->store));
 }
 
+static void storage_that_may_forget_is_refused(void **state)
+{
+    static const struct {
+        long type;
+        const char *name;
+    } cases[] = {{NFS_SUPER_MAGIC, " NFS,"}, {(int32_t)CIFS_SUPER_MAGIC, " CIFS,"},
+                 {SMB_SUPER_MAGIC, " SMB,"}, {SMB2_SUPER_MAGIC, " SMB,"},
+                 {TMPFS_MAGIC, " tmpfs,"},   {RAMFS_MAGIC, " ramfs,"}};
+    struct fixture *f = *state;
+
+    f->options.unsafe_storage = false;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        pretended_type = cases[i].type;
+        assert_int_equal(assent_store_open(&f->options, &f->store, f->error, sizeof(f->error)),
+                         ASSENT_E_REFUSED);
+        assert_non_null(strstr(f->error, cases[i].name));
+        assert_non_null(strstr(f->error, f->directory));
+        assert_non_null(strstr(f->error, "unsafe_storage"));
+        assert_null(f->store);
+    }
+    pretended_type = EXT4_SUPER_MAGIC;
+    open_store(f);
+    close_store(f);
+    /* Nothing is written there, so it can be read wherever it was copied to, or allowed by name. */
+    pretended_type = NFS_SUPER_MAGIC;
+    assert_int_equal(assent_store_open_read_only(f->directory, f->options.owner, &f->store,
+                                                 f->error, sizeof(f->error)),
+                     0);
+    close_store(f);
+    f->options.unsafe_storage = true;
+    open_store(f);
+    pretended_type = EXT4_SUPER_MAGIC;
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -464,6 +512,7 @@ int main(void)
         T(each_opening_raises_the_incarnation_and_keeps_the_log_id),
         T(room_ends_at_80_percent_and_comes_back_with_deletes),
         T(a_low_disk_is_no_room),
+        T(storage_that_may_forget_is_refused),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);

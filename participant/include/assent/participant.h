@@ -138,6 +138,7 @@ struct assent_participant_options {
     uint32_t branches_max; /* branches in memory, finished ones included until their transaction has
                             * ended everywhere; beyond it new ones are voted down; 0: 1,000,000 */
     uint32_t stop_ms;      /* longest wait for calls under way and for output, at a stop; 0: 5000 */
+    bool unsafe_storage;   /* allow data_directory on NFS, CIFS or tmpfs, which can lose votes */
 };
 
 struct assent_participant;
