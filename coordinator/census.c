@@ -16,6 +16,8 @@ static bool in_doubt(enum assent_coord_phase phase)
     case ASSENT_COORD_ONE_PHASE_LOGGING:
     case ASSENT_COORD_ONE_PHASE:
     case ASSENT_COORD_ABORTING:
+    case ASSENT_COORD_TERMINATING:
+    case ASSENT_COORD_MEMBER_LOGGING:
         return true;
     case ASSENT_COORD_ACTIVE:
     case ASSENT_COORD_ENDING:

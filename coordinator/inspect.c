@@ -128,31 +128,6 @@ static json_t *timeline_json(const struct server *server, const struct view *vie
     return out;
 }
 
-static bool is_waited_for(const struct transaction *t, uint32_t number)
-{
-    const struct assent_coord_branch *b = &t->machine.branches[number - 1];
-
-    switch (t->machine.phase) {
-    case ASSENT_COORD_VOTING:
-        return b->vote == ASSENT_VOTE_NONE;
-    case ASSENT_COORD_PRECOMMITTING:
-        return b->vote == ASSENT_VOTE_YES && !b->precommitted;
-    case ASSENT_COORD_COMMITTING:
-        return b->vote == ASSENT_VOTE_YES && b->result == ASSENT_RESULT_NONE;
-    case ASSENT_COORD_ABORTING:
-    case ASSENT_COORD_ONE_PHASE:
-        return b->vote != ASSENT_VOTE_READ_ONLY && b->result == ASSENT_RESULT_NONE;
-    case ASSENT_COORD_ACTIVE:
-    case ASSENT_COORD_PRECOMMIT_LOGGING:
-    case ASSENT_COORD_COMMIT_LOGGING:
-    case ASSENT_COORD_ONE_PHASE_LOGGING:
-    case ASSENT_COORD_ENDING:
-    case ASSENT_COORD_ENDED:
-        return false;
-    }
-    return false;
-}
-
 static json_t *transaction_json(const struct server *server, const struct view *view)
 {
     const struct assent_coord_record *r = &view->record;
@@ -167,7 +142,7 @@ static json_t *transaction_json(const struct server *server, const struct view *
                                                   "vote", assent_vote_name((int)b->vote), "result",
                                                   assent_branch_result_name((int)b->result),
                                                   "epoch", (json_int_t)b->epoch));
-        if (view->live != NULL && is_waited_for(view->live, b->number))
+        if (view->live != NULL && assent_coord_awaits(&view->live->machine, b->number))
             json_array_append_new(waiting, json_string(name));
     }
     return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "gtrid",

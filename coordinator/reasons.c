@@ -83,6 +83,7 @@ void reason_format(enum assent_reason reason, const char *name, const char *text
     case ASSENT_REASON_NO_WORK:
     case ASSENT_REASON_CLOSED:
     case ASSENT_REASON_ALONE:
+    case ASSENT_REASON_TERMINATED:
         if (name != NULL)
             append(&s, "%s: ", name);
         append(&s, "%s", assent_reason_text(reason));

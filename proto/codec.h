@@ -82,6 +82,11 @@ struct assent_wire_branch_work {
     struct assent_bytes work;
 };
 
+struct assent_wire_peer {
+    const char *participant, *address;
+    uint32_t epoch;
+};
+
 struct assent_wire {
     enum assent_wire_kind kind;
     uint64_t request;
@@ -152,6 +157,8 @@ struct assent_wire {
             uint8_t log_id[ASSENT_LOG_ID_BYTES];
             const char *reason_text, *resource, *traceparent;
             struct assent_bytes work;
+            struct assent_wire_peer peers[ASSENT_BRANCHES_MAX];
+            size_t peer_count;
         } branch;
         struct {
             const char *resource, *command;

@@ -22,6 +22,7 @@ enum {
     REASON_COUNT = 0 ASSENT_REASONS(COUNT),
     MESSAGE_COUNT = 0 ASSENT_MESSAGES(COUNT),
     RESULT_COUNT = 0 ASSENT_BRANCH_RESULTS(COUNT),
+    STATE_COUNT = 0 ASSENT_MEMBER_STATES(COUNT),
 };
 #define X(name, number, text) _Static_assert((number) < PROTOCOL_COUNT, "a gap");
 ASSENT_PROTOCOLS(X)
@@ -43,6 +44,9 @@ ASSENT_MESSAGES(X)
 #undef X
 #define X(name, number, text) _Static_assert((number) < RESULT_COUNT, "a gap");
 ASSENT_BRANCH_RESULTS(X)
+#undef X
+#define X(name, number, text) _Static_assert((number) < STATE_COUNT, "a gap");
+ASSENT_MEMBER_STATES(X)
 #undef X
 
 /* Errors grow at their end, so a newer peer's are let through; but never 0 or above, which would
@@ -193,6 +197,23 @@ static void check_run(struct codec_check *check, const struct assent_wire *wire)
     check->item = -1;
 }
 
+static void check_peers(struct codec_check *check, const struct assent_wire *wire)
+{
+    if (wire->u.branch.peer_count > ASSENT_BRANCHES_MAX) {
+        codec_fail(check, check->violation, "branch.peers: %zu, at most %d wanted",
+                   wire->u.branch.peer_count, ASSENT_BRANCHES_MAX);
+        return;
+    }
+    for (size_t i = 0; i < wire->u.branch.peer_count; i++) {
+        check->item = (int)i;
+        check_name(check, "branch.peers.participant", wire->u.branch.peers[i].participant,
+                   NAME_RESOURCE);
+        check_text(check, "branch.peers.address", wire->u.branch.peers[i].address,
+                   ASSENT_ADDRESS_MAX);
+    }
+    check->item = -1;
+}
+
 static void check_branch(struct codec_check *check, const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
@@ -209,6 +230,9 @@ static void check_branch(struct codec_check *check, const struct assent_wire *wi
     check_name(check, "branch.resource", wire->u.branch.resource, NAME_OPTIONAL);
     check_text(check, "branch.traceparent", wire->u.branch.traceparent, ASSENT_TRACEPARENT_MAX);
     check_bytes(check, "branch.work", wire->u.branch.work);
+    check_range(check, "branch.from", message->from, 0, ASSENT_BRANCHES_MAX);
+    check_range(check, "branch.state", message->state, 0, STATE_COUNT - 1);
+    check_peers(check, wire);
 }
 
 static void check_inspection(struct codec_check *check, struct assent_bytes json)

@@ -33,6 +33,9 @@ ASSENT_BRANCH_RESULTS(X)
 #define X(name, number, text)                SAME(ASSENT__V1__BRANCH_KIND__BRANCH_##name, number);
 ASSENT_MESSAGES(X)
 #undef X
+#define X(name, number, text) SAME(ASSENT__V1__MEMBER_STATE__MEMBER_##name, number);
+ASSENT_MEMBER_STATES(X)
+#undef X
 #define X(name, number, text) SAME(ASSENT__V1__ENVELOPE__BODY_##name, number);
 ASSENT_WIRES(X)
 #undef X
@@ -191,6 +194,21 @@ static void take_run(struct codec_check *check, const Assent__V1__Run *from, str
     check->item = -1;
 }
 
+static void take_peers(struct codec_check *check, const Assent__V1__Branch *from,
+                       struct assent_wire *to)
+{
+    to->u.branch.peer_count = from->n_peers; /* too many: refused by the check, not stored */
+    for (size_t i = 0; i < from->n_peers && i < ASSENT_BRANCHES_MAX; i++) {
+        struct assent_wire_peer *peer = &to->u.branch.peers[i];
+
+        check->item = (int)i;
+        peer->participant = text(check, "branch.peers.participant", from->peers[i]->participant);
+        peer->address = text(check, "branch.peers.address", from->peers[i]->address);
+        peer->epoch = narrow(check, "branch.peers.epoch", from->peers[i]->epoch);
+    }
+    check->item = -1;
+}
+
 static void take_branch(struct codec_check *check, const Assent__V1__Branch *from,
                         struct assent_wire *to)
 {
@@ -209,11 +227,17 @@ static void take_branch(struct codec_check *check, const Assent__V1__Branch *fro
     message->result = (enum assent_branch_result)from->result;
     message->reason = (enum assent_reason)from->reason;
     message->has_work = from->has_work;
+    message->from = from->from;
+    message->ballot = from->ballot;
+    message->state = (enum assent_member_state)from->state;
+    message->attempt = from->attempt;
+    message->recovered = from->recovered;
     id(check, "branch.log_id", &from->log_id, OPTIONAL, to->u.branch.log_id);
     to->u.branch.reason_text = text(check, "branch.reason_text", from->reason_text);
     to->u.branch.resource = text(check, "branch.resource", from->resource);
     to->u.branch.traceparent = text(check, "branch.traceparent", from->traceparent);
     to->u.branch.work = bytes(&from->work);
+    take_peers(check, from, to);
 }
 
 static void take_result(struct codec_check *check, const Assent__V1__Result *from,

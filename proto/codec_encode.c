@@ -44,7 +44,11 @@ struct encoding {
         Assent__V1__Result result;
         Assent__V1__Inspect inspect;
         Assent__V1__Inspection inspection;
-        Assent__V1__Branch branch;
+        struct {
+            Assent__V1__Branch branch;
+            Assent__V1__Peer peers[ASSENT_BRANCHES_MAX];
+            Assent__V1__Peer *pointers[ASSENT_BRANCHES_MAX];
+        } branch;
         Assent__V1__ResourceQuery resource_query;
     } u;
     char reason[ASSENT_REASON_MAX + 1];
@@ -144,10 +148,28 @@ static void put_run(struct encoding *to, const struct assent_wire *from)
     to->envelope.run = run;
 }
 
+static void put_peers(struct encoding *to, const struct assent_wire *from)
+{
+    Assent__V1__Branch *branch = &to->u.branch.branch;
+
+    for (size_t i = 0; i < from->u.branch.peer_count; i++) {
+        const struct assent_wire_peer *peer = &from->u.branch.peers[i];
+        Assent__V1__Peer *out = &to->u.branch.peers[i];
+
+        assent__v1__peer__init(out);
+        out->participant = text(peer->participant);
+        out->address = text(peer->address);
+        out->epoch = peer->epoch;
+        to->u.branch.pointers[i] = out;
+    }
+    branch->peers = to->u.branch.pointers;
+    branch->n_peers = from->u.branch.peer_count;
+}
+
 static void put_branch(struct encoding *to, const struct assent_wire *from)
 {
     const struct assent_message *message = &from->u.branch.message;
-    Assent__V1__Branch *branch = &to->u.branch;
+    Assent__V1__Branch *branch = &to->u.branch.branch;
 
     assent__v1__branch__init(branch);
     branch->kind = (Assent__V1__BranchKind)message->kind;
@@ -163,11 +185,17 @@ static void put_branch(struct encoding *to, const struct assent_wire *from)
     branch->result = (Assent__V1__BranchResult)message->result;
     branch->reason = message->reason;
     branch->has_work = message->has_work;
+    branch->from = message->from;
+    branch->ballot = message->ballot;
+    branch->state = (Assent__V1__MemberState)message->state;
+    branch->attempt = message->attempt;
+    branch->recovered = message->recovered;
     branch->log_id = log_id_or_none(from->u.branch.log_id);
     branch->reason_text = reason(to, from->u.branch.reason_text);
     branch->resource = text(from->u.branch.resource);
     branch->traceparent = text(from->u.branch.traceparent);
     branch->work = bytes(from->u.branch.work.data, from->u.branch.work.size);
+    put_peers(to, from);
     to->envelope.branch = branch;
 }
 

@@ -1,7 +1,8 @@
 /*
  * coordinator.c: the coordinator's machine as seen from outside: the application's requests,
  * durable records, timers, recovery. See coordinator.h for its phases. 2PC with presumed abort
- * (Mohan, Lindsay, Obermarck 1986); 3PC after Skeen 1981 with the `timeout` rule.
+ * (Mohan, Lindsay, Obermarck 1986); 3PC after Skeen 1981, its termination in
+ * coordinator_termination.c.
  */
 #include "coordinator_step.h"
 
@@ -63,11 +64,22 @@ static void on_durable(struct step *s, const struct assent_coord_event *event)
         coord_schedule_retry(s);
         return;
     case ASSENT_COORD_RECORD_PRECOMMIT:
+    case ASSENT_COORD_RECORD_PREABORT:
+        if (m->phase == ASSENT_COORD_MEMBER_LOGGING) {
+            coord_member_durable(s);
+            return;
+        }
+        if (m->learned != ASSENT_DECISION_NONE) {
+            coord_decided_by_quorum(s, m->learned);
+            return;
+        }
         coord_set_phase(s, ASSENT_COORD_PRECOMMITTING);
         m->phase_end_ms = s->now_ms + s->config->precommit_timeout_ms;
         coord_send_phase(s, 0);
         return;
     case ASSENT_COORD_RECORD_COMMIT:
+        if (m->phase != ASSENT_COORD_COMMIT_LOGGING)
+            return; /* a quorum held it before */
         /* The register says what stands, which need not be what was asked of it. */
         if (event->standing == ASSENT_DECISION_ABORT) {
             coord_enter_aborting(s);
@@ -113,8 +125,8 @@ static void on_timer(struct step *s)
             first_missing_vote(m));
         return;
     case ASSENT_COORD_PRECOMMITTING:
-        /* The timeout rule: every vote is yes, so commit without the missing acknowledgements. */
-        coord_log_commit(s);
+    case ASSENT_COORD_TERMINATING:
+        coord_terminate(s);
         return;
     case ASSENT_COORD_ABORTING:
         if (s->now_ms >= m->phase_end_ms) {
@@ -133,6 +145,7 @@ static void on_timer(struct step *s)
     case ASSENT_COORD_PRECOMMIT_LOGGING:
     case ASSENT_COORD_COMMIT_LOGGING:
     case ASSENT_COORD_ONE_PHASE_LOGGING:
+    case ASSENT_COORD_MEMBER_LOGGING:
     case ASSENT_COORD_ENDING:
     case ASSENT_COORD_ENDED:
         return;
@@ -210,6 +223,12 @@ static void load_record(struct assent_coord *m, const struct assent_coord_record
     m->told = record->outcome != ASSENT_OUTCOME_UNKNOWN;
     m->reason = record->reason;
     m->reason_branch = record->reason_branch;
+    assent_member_init(&m->member, 0, record->branch_count);
+    m->member.state = record->kind == ASSENT_COORD_RECORD_PREABORT ? ASSENT_MEMBER_PREABORTED
+                                                                   : ASSENT_MEMBER_PRECOMMITTED;
+    m->member.last_elected = record->last_elected;
+    m->member.last_attempt = record->last_attempt;
+    m->member.recovered = true;
     for (uint32_t i = 0; i < record->branch_count; i++) {
         const struct assent_coord_record_branch *from = &record->branches[i];
         struct assent_coord_branch *to = &m->branches[from->number - 1];
@@ -244,9 +263,14 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
         coord_schedule_retry(&s);
         break;
     case ASSENT_COORD_RECORD_PRECOMMIT:
-        machine->phase = ASSENT_COORD_PRECOMMITTING;
-        machine->phase_end_ms = now_ms + config->precommit_timeout_ms;
-        coord_send_phase(&s, 0);
+    case ASSENT_COORD_RECORD_PREABORT:
+        if (record->termination == ASSENT_TERMINATION_TIMEOUT) {
+            machine->phase = ASSENT_COORD_PRECOMMITTING;
+            machine->phase_end_ms = now_ms + config->precommit_timeout_ms;
+            coord_send_phase(&s, 0);
+        } else {
+            coord_resume_as_member(&s);
+        }
         break;
     case ASSENT_COORD_RECORD_COMMIT:
         machine->phase = ASSENT_COORD_COMMITTING;
@@ -268,6 +292,11 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
         break;
     }
     machine->timer_ms = next_timer(machine);
+}
+
+bool assent_coord_awaits(const struct assent_coord *machine, uint32_t branch)
+{
+    return coord_awaited(machine, &machine->branches[branch - 1]);
 }
 
 void assent_coord_work_message(const struct assent_coord *machine,
@@ -295,6 +324,8 @@ void assent_coord_to_record(const struct assent_coord *machine, enum assent_coor
     r->termination = machine->termination;
     r->reason = machine->reason;
     r->reason_branch = machine->reason_branch;
+    r->last_elected = machine->member.last_elected;
+    r->last_attempt = machine->member.last_attempt;
     for (uint32_t i = 0; i < machine->branch_count; i++) {
         const struct assent_coord_branch *b = &machine->branches[i];
 
@@ -317,6 +348,7 @@ void assent_coord_answer_unknown(const struct assent_coord_config *config,
                                  struct assent_coord_actions *actions)
 {
     bool asks = message->kind == ASSENT_MSG_INQUIRE || message->kind == ASSENT_MSG_PRECOMMIT_ACK ||
+                message->kind == ASSENT_MSG_ELECT || message->kind == ASSENT_MSG_PROPOSE ||
                 (message->kind == ASSENT_MSG_VOTE && message->vote == ASSENT_VOTE_YES);
     bool commit = record != NULL && record->decision == ASSENT_DECISION_COMMIT;
 

@@ -10,8 +10,9 @@
  *                                                        ENDING
  * VOTING             votes                               COMMIT_LOGGING, PRECOMMIT_LOGGING,
  *                                                        ABORTING, ENDING
- * PRECOMMIT_LOGGING  the pre-commit record's sync        PRECOMMITTING
- * PRECOMMITTING      acknowledgements of PreCommit       COMMIT_LOGGING
+ * PRECOMMIT_LOGGING  the pre-commit record's sync        PRECOMMITTING, COMMITTING, ABORTING
+ * PRECOMMITTING      acknowledgements of PreCommit:      COMMIT_LOGGING, COMMITTING,
+ *                    all, or (quorum) a quorum's         MEMBER_LOGGING, ABORTING
  * COMMIT_LOGGING     the decision's sync                 COMMITTING
  * COMMITTING         every branch's ack, for ever        ENDING
  * ONE_PHASE_LOGGING  the one-phase record's sync         ONE_PHASE
@@ -19,6 +20,10 @@
  * ABORTING           acks, up to abort_delivery_ms; with ENDING
  *                    a key, the reply waits for the
  *                    abort's record (lazy)
+ * TERMINATING        an election's answers, or a peer's  MEMBER_LOGGING, COMMITTING, ABORTING
+ *                    decision: one member among others
+ * MEMBER_LOGGING     the sync of what an election        TERMINATING
+ *                    changed, see member.h
  * ENDING             the outcome record (lazy); a reply  ENDED
  *                    not yet given waits too
  * ENDED              nothing
@@ -26,6 +31,7 @@
 #ifndef ASSENT_COMMIT_COORDINATOR_H
 #define ASSENT_COMMIT_COORDINATOR_H
 
+#include "member.h"
 #include "message.h"
 #include "record.h"
 
@@ -39,8 +45,10 @@
     X(ONE_PHASE_LOGGING, 6, "logging one-phase")                                                   \
     X(ONE_PHASE, 7, "one-phase")                                                                   \
     X(ABORTING, 8, "aborting")                                                                     \
-    X(ENDING, 9, "ending")                                                                         \
-    X(ENDED, 10, "ended")
+    X(TERMINATING, 9, "terminating")                                                               \
+    X(MEMBER_LOGGING, 10, "logging election")                                                      \
+    X(ENDING, 11, "ending")                                                                        \
+    X(ENDED, 12, "ended")
 
 enum assent_coord_phase {
 #define X(name, number, text) ASSENT_COORD_##name = (number),
@@ -77,14 +85,17 @@ struct assent_coord {
     enum assent_decision decision : 8;
     enum assent_outcome outcome : 8; /* UNKNOWN until it may be told to anyone */
     enum assent_reason reason : 8;
-    bool told : 1;          /* REPLY was given */
-    bool keyed : 1;         /* an abort is on record before it is told */
-    uint32_t reason_branch; /* 0: none */
-    uint32_t attempt;       /* of the running phase */
-    uint64_t deadline_ms;   /* of the transaction until it is decided */
-    uint64_t phase_end_ms;  /* VOTING, PRECOMMITTING, ABORTING: given up then */
-    uint64_t retry_ms;      /* COMMITTING, ONE_PHASE, ABORTING: repeated then */
-    uint64_t timer_ms;      /* give a TIMER event then; ASSENT_NO_TIMER: none */
+    bool told : 1;                    /* REPLY was given */
+    bool keyed : 1;                   /* an abort is on record before it is told */
+    enum assent_decision learned : 8; /* from a participant, while a write was under way */
+    uint8_t elections;                /* stood for, or asked in; back-off grows with them */
+    struct assent_member member;      /* 3pc, from its pre-commit on */
+    uint32_t reason_branch;           /* 0: none */
+    uint32_t attempt;                 /* of the running phase */
+    uint64_t deadline_ms;             /* of the transaction until it is decided */
+    uint64_t phase_end_ms;            /* VOTING, PRECOMMITTING, ABORTING: given up then */
+    uint64_t retry_ms; /* COMMITTING, ONE_PHASE, ABORTING, TERMINATING: repeated then */
+    uint64_t timer_ms; /* give a TIMER event then; ASSENT_NO_TIMER: none */
     uint64_t rng;
     uint32_t branch_count;
     struct assent_coord_branch branches[ASSENT_BRANCHES_MAX]; /* number 1 is [0] */
@@ -180,6 +191,8 @@ void assent_coord_answer_unknown(const struct assent_coord_config *config,
                                  const struct assent_message *message,
                                  struct assent_coord_actions *actions);
 
+/* Whether the phase waits for that branch's next answer. */
+bool assent_coord_awaits(const struct assent_coord *machine, uint32_t branch);
 const char *assent_coord_phase_name(int phase);
 
 #endif

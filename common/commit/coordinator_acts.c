@@ -4,7 +4,7 @@
  *
  * Invariants, checked at every change of phase: a decision is never reversed; COMMIT is decided
  * only with every vote yes or read-only (or by the one branch of a one-phase commit); nobody is
- * told committed before the decision's record is durable.
+ * told committed before the decision's record is durable, or (`quorum`) the pre-commit of a quorum.
  */
 #include "coordinator_step.h"
 
@@ -17,8 +17,11 @@ static const uint16_t legal[ASSENT_COORD_PHASE_COUNT] = {
     [ASSENT_COORD_ACTIVE] = BIT(VOTING) | BIT(ONE_PHASE_LOGGING) | BIT(ABORTING) | BIT(ENDING),
     [ASSENT_COORD_VOTING] =
         BIT(COMMIT_LOGGING) | BIT(PRECOMMIT_LOGGING) | BIT(ABORTING) | BIT(ENDING),
-    [ASSENT_COORD_PRECOMMIT_LOGGING] = BIT(PRECOMMITTING),
-    [ASSENT_COORD_PRECOMMITTING] = BIT(COMMIT_LOGGING),
+    [ASSENT_COORD_PRECOMMIT_LOGGING] = BIT(PRECOMMITTING) | BIT(COMMITTING) | BIT(ABORTING),
+    [ASSENT_COORD_PRECOMMITTING] =
+        BIT(COMMIT_LOGGING) | BIT(COMMITTING) | BIT(MEMBER_LOGGING) | BIT(ABORTING),
+    [ASSENT_COORD_TERMINATING] = BIT(MEMBER_LOGGING) | BIT(COMMITTING) | BIT(ABORTING),
+    [ASSENT_COORD_MEMBER_LOGGING] = BIT(TERMINATING),
     [ASSENT_COORD_COMMIT_LOGGING] = BIT(COMMITTING) | BIT(ABORTING),
     [ASSENT_COORD_COMMITTING] = BIT(ENDING),
     [ASSENT_COORD_ONE_PHASE_LOGGING] = BIT(ONE_PHASE),
@@ -108,12 +111,15 @@ void coord_fill_message(const struct assent_coord *m, const struct assent_coord_
         message->timeout_ms = remaining_ms(m->deadline_ms, now_ms);
 }
 
-void coord_send(struct step *s, uint32_t branch, enum assent_message_kind kind)
+struct assent_message *coord_send(struct step *s, uint32_t branch, enum assent_message_kind kind)
 {
     struct assent_coord_action *action = coord_act(s, ASSENT_COORD_ACT_SEND);
 
     action->participant = s->m->branches[branch - 1].participant;
     coord_fill_message(s->m, s->config, branch, kind, s->now_ms, &action->message);
+    if (kind == ASSENT_MSG_PRECOMMIT)
+        action->message.ballot = ASSENT_BALLOT_FIRST;
+    return &action->message;
 }
 
 bool coord_voted_yes(const struct assent_coord_branch *b)
@@ -139,6 +145,8 @@ bool coord_awaited(const struct assent_coord *m, const struct assent_coord_branc
     case ASSENT_COORD_PRECOMMIT_LOGGING:
     case ASSENT_COORD_COMMIT_LOGGING:
     case ASSENT_COORD_ONE_PHASE_LOGGING:
+    case ASSENT_COORD_TERMINATING:
+    case ASSENT_COORD_MEMBER_LOGGING:
     case ASSENT_COORD_ENDING:
     case ASSENT_COORD_ENDED:
         return false;
@@ -163,6 +171,8 @@ static enum assent_message_kind phase_message(enum assent_coord_phase phase)
     case ASSENT_COORD_PRECOMMIT_LOGGING:
     case ASSENT_COORD_COMMIT_LOGGING:
     case ASSENT_COORD_ONE_PHASE_LOGGING:
+    case ASSENT_COORD_TERMINATING:
+    case ASSENT_COORD_MEMBER_LOGGING:
     case ASSENT_COORD_ENDING:
     case ASSENT_COORD_ENDED:
         return ASSENT_MSG_NONE;
@@ -292,6 +302,9 @@ void coord_all_votes_in(struct step *s)
     if (!wrote) {
         coord_commit_read_only(s);
     } else if (s->m->protocol == ASSENT_3PC) {
+        assent_member_init(&s->m->member, 0, s->m->branch_count);
+        s->m->member.state = ASSENT_MEMBER_PRECOMMITTED;
+        s->m->member.last_attempt = ASSENT_BALLOT_FIRST;
         coord_set_phase(s, ASSENT_COORD_PRECOMMIT_LOGGING);
         coord_log_record(s, ASSENT_COORD_RECORD_PRECOMMIT, true);
     } else {

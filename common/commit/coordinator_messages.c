@@ -28,6 +28,8 @@ static void answer(struct step *s, uint32_t branch)
     case ASSENT_COORD_COMMIT_LOGGING:
     case ASSENT_COORD_ONE_PHASE_LOGGING:
     case ASSENT_COORD_ONE_PHASE:
+    case ASSENT_COORD_TERMINATING:
+    case ASSENT_COORD_MEMBER_LOGGING:
     case ASSENT_COORD_ENDED:
         return;
     }
@@ -67,6 +69,8 @@ static void on_vote(struct step *s, const struct assent_message *message)
     if (message->incarnation != s->config->incarnation || message->epoch != b->epoch ||
         message->branch_count != m->branch_count || message->vote == ASSENT_VOTE_NONE)
         return;
+    if (s->m->termination == ASSENT_TERMINATION_QUORUM && message->vote == ASSENT_VOTE_READ_ONLY)
+        return; /* a member may not leave */
     if (b->vote == ASSENT_VOTE_NONE)
         b->vote = message->vote;
     if (coord_every_vote_is_in(m))
@@ -79,6 +83,14 @@ static void on_precommit_ack(struct step *s, const struct assent_message *messag
 
     if (s->m->phase != ASSENT_COORD_PRECOMMITTING || !coord_voted_yes(b))
         return;
+    if (s->m->termination == ASSENT_TERMINATION_QUORUM) {
+        if (message->ballot != ASSENT_BALLOT_FIRST)
+            return;
+        b->precommitted = true;
+        if (coord_has_quorum_of_precommits(s->m))
+            coord_decided_by_quorum(s, ASSENT_DECISION_COMMIT);
+        return;
+    }
     b->precommitted = true;
     if (coord_nobody_awaited(s->m))
         coord_log_commit(s);
@@ -143,10 +155,27 @@ static void on_ack(struct step *s, const struct assent_message *message)
     case ASSENT_COORD_PRECOMMITTING: /* told the truth when it is told to commit */
     case ASSENT_COORD_COMMIT_LOGGING:
     case ASSENT_COORD_ONE_PHASE_LOGGING:
+    case ASSENT_COORD_TERMINATING:
+    case ASSENT_COORD_MEMBER_LOGGING:
     case ASSENT_COORD_ENDING:
     case ASSENT_COORD_ENDED:
         return;
     }
+}
+
+/* From a member of the termination: what stands is told, what is in doubt is settled together. */
+static void on_member(struct step *s, const struct assent_message *message)
+{
+    enum assent_coord_phase phase = s->m->phase;
+    bool tells = message->kind == ASSENT_MSG_COMMIT || message->kind == ASSENT_MSG_ABORT;
+
+    if (s->m->protocol != ASSENT_3PC)
+        return;
+    if (phase == ASSENT_COORD_PRECOMMIT_LOGGING || phase == ASSENT_COORD_PRECOMMITTING ||
+        phase == ASSENT_COORD_TERMINATING || phase == ASSENT_COORD_MEMBER_LOGGING)
+        coord_on_termination(s, message);
+    else if (!tells)
+        answer(s, message->branch);
 }
 
 void coord_on_message(struct step *s, const struct assent_message *message)
@@ -166,12 +195,18 @@ void coord_on_message(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_INQUIRE:
         answer(s, message->branch);
         return;
+    case ASSENT_MSG_COMMIT:
+    case ASSENT_MSG_ABORT:
+    case ASSENT_MSG_ELECT:
+    case ASSENT_MSG_ELECT_ANSWER:
+    case ASSENT_MSG_PROPOSE:
+    case ASSENT_MSG_PROPOSE_ACK:
+        on_member(s, message);
+        return;
     case ASSENT_MSG_NONE:
     case ASSENT_MSG_WORK:
     case ASSENT_MSG_PREPARE:
     case ASSENT_MSG_PRECOMMIT:
-    case ASSENT_MSG_COMMIT:
-    case ASSENT_MSG_ABORT:
     case ASSENT_MSG_COMMIT_ONE_PHASE:
     case ASSENT_MSG_WORK_REPLY: /* the driver's: it answers the application */
         return;

@@ -23,7 +23,7 @@ void coord_log_record(struct step *s, enum assent_coord_record_kind record, bool
 void coord_fill_message(const struct assent_coord *m, const struct assent_coord_config *config,
                         uint32_t branch, enum assent_message_kind kind, uint64_t now_ms,
                         struct assent_message *message);
-void coord_send(struct step *s, uint32_t branch, enum assent_message_kind kind);
+struct assent_message *coord_send(struct step *s, uint32_t branch, enum assent_message_kind kind);
 bool coord_voted_yes(const struct assent_coord_branch *b);
 bool coord_awaited(const struct assent_coord *m, const struct assent_coord_branch *b);
 void coord_send_phase(struct step *s, uint32_t participant);
@@ -39,6 +39,14 @@ void coord_enter_committing(struct step *s);
 void coord_log_commit(struct step *s);
 void coord_commit_read_only(struct step *s);
 void coord_all_votes_in(struct step *s);
+
+/* coordinator_termination.c */
+void coord_terminate(struct step *s);
+void coord_resume_as_member(struct step *s);
+void coord_member_durable(struct step *s);
+void coord_on_termination(struct step *s, const struct assent_message *message);
+void coord_decided_by_quorum(struct step *s, enum assent_decision decision);
+bool coord_has_quorum_of_precommits(const struct assent_coord *m);
 
 /* coordinator_messages.c */
 void coord_on_message(struct step *s, const struct assent_message *message);

@@ -14,6 +14,15 @@ const char *assent_message_name(int kind)
     }
 }
 
+const char *assent_member_state_name(int state)
+{
+    switch (state) {
+        ASSENT_MEMBER_STATES(X)
+    default:
+        return "?";
+    }
+}
+
 const char *assent_branch_result_name(int result)
 {
     switch (result) {

@@ -12,12 +12,17 @@ static void on_durable(struct step *s, enum assent_part_record_kind record)
 
     switch (record) {
     case ASSENT_PART_RECORD_PREPARED:
-        part_enter_prepared(s);
-        return;
     case ASSENT_PART_RECORD_PRECOMMITTED:
-        part_enter_precommitted(s);
+    case ASSENT_PART_RECORD_PREABORTED:
+        if (m->phase == ASSENT_PART_MEMBER_LOGGING)
+            part_member_durable(s);
+        else if (m->phase == ASSENT_PART_PREPARE_LOGGING)
+            part_enter_prepared(s);
+        else if (m->phase == ASSENT_PART_PRECOMMIT_LOGGING)
+            part_enter_precommitted(s);
         return;
     case ASSENT_PART_RECORD_DECIDED:
+        part_tell_decision(s);
         if (m->decision == ASSENT_DECISION_COMMIT)
             part_start_commit(s);
         else
@@ -47,6 +52,22 @@ static void inquire(struct step *s)
     part_schedule_retry(s);
 }
 
+/* In doubt for long: a 2pc asks its peers as well, and, so that a restart can ask them again, makes
+ * a record where it needed none before. */
+static void inquire_around(struct step *s)
+{
+    struct assent_part *m = s->m;
+
+    if (m->protocol == ASSENT_2PC && m->termination == ASSENT_TERMINATION_COOPERATIVE) {
+        if (!m->recorded && m->branch_count > 1)
+            part_log_record(s, ASSENT_PART_RECORD_PREPARED, false);
+        part_send_to(s, ASSENT_TO_ALL, ASSENT_MSG_INQUIRE);
+        part_schedule_retry(s);
+    } else {
+        inquire(s);
+    }
+}
+
 static void on_timer(struct step *s)
 {
     struct assent_part *m = s->m;
@@ -60,14 +81,11 @@ static void on_timer(struct step *s)
         return;
     case ASSENT_PART_PREPARED:
     case ASSENT_PART_PRECOMMITTED:
-        if (!alone) {
-            inquire(s);
-            return;
-        }
-        /* The timeout rule: before PreCommit abort, after it commit. Unsafe, as its docs say. */
-        m->reason = ASSENT_REASON_ALONE;
-        part_carry_out(s, m->phase == ASSENT_PART_PREPARED ? ASSENT_DECISION_ABORT
-                                                           : ASSENT_DECISION_COMMIT);
+    case ASSENT_PART_PREABORTED:
+        if (alone)
+            part_terminate(s);
+        else
+            inquire_around(s);
         return;
     case ASSENT_PART_ONE_PHASE:
     case ASSENT_PART_COMMITTING:
@@ -80,6 +98,7 @@ static void on_timer(struct step *s)
     case ASSENT_PART_PREPARING:
     case ASSENT_PART_PREPARE_LOGGING:
     case ASSENT_PART_PRECOMMIT_LOGGING:
+    case ASSENT_PART_MEMBER_LOGGING:
     case ASSENT_PART_DECISION_LOGGING:
     case ASSENT_PART_RESULT_LOGGING:
     case ASSENT_PART_COMMITTED:
@@ -115,7 +134,7 @@ void assent_part_step(struct assent_part *machine, const struct assent_part_conf
         on_timer(&s);
         break;
     case ASSENT_PART_EV_PEER_UP:
-        if (assent_part_in_doubt(machine))
+        if (assent_part_in_doubt(machine) && machine->phase != ASSENT_PART_MEMBER_LOGGING)
             inquire(&s);
         break;
     case ASSENT_PART_EV_STOP:
@@ -151,17 +170,28 @@ void assent_part_init_closed(struct assent_part *machine, const struct assent_gt
     machine->closed = true;
 }
 
+static void recover_in_doubt(struct step *s, enum assent_part_phase phase,
+                             enum assent_member_state state)
+{
+    s->m->phase = phase;
+    s->m->member.state = state;
+    part_wait_for_decision(s);
+    inquire(s); /* before any timeout rule (edge case 33) */
+}
+
 static void recover_phase(struct step *s, const struct assent_part_record *record)
 {
     struct assent_part *m = s->m;
 
     switch (record->kind) {
     case ASSENT_PART_RECORD_PREPARED:
+        recover_in_doubt(s, ASSENT_PART_PREPARED, ASSENT_MEMBER_YES);
+        return;
     case ASSENT_PART_RECORD_PRECOMMITTED:
-        m->phase = record->kind == ASSENT_PART_RECORD_PREPARED ? ASSENT_PART_PREPARED
-                                                               : ASSENT_PART_PRECOMMITTED;
-        part_wait_for_decision(s);
-        inquire(s); /* before any timeout rule (edge case 33) */
+        recover_in_doubt(s, ASSENT_PART_PRECOMMITTED, ASSENT_MEMBER_PRECOMMITTED);
+        return;
+    case ASSENT_PART_RECORD_PREABORTED:
+        recover_in_doubt(s, ASSENT_PART_PREABORTED, ASSENT_MEMBER_PREABORTED);
         return;
     case ASSENT_PART_RECORD_DECIDED:
         m->phase = ASSENT_PART_DECISION_LOGGING;
@@ -195,6 +225,11 @@ void assent_part_recover(struct assent_part *machine, const struct assent_part_c
     machine->result = record->result;
     machine->reason = record->reason;
     machine->recorded = true;
+    machine->witness = record->witness;
+    assent_member_init(&machine->member, record->branch, record->branch_count);
+    machine->member.last_elected = record->last_elected;
+    machine->member.last_attempt = record->last_attempt;
+    machine->member.recovered = true;
     recover_phase(&s, record);
     set_timer(machine);
 }
@@ -215,6 +250,11 @@ void assent_part_recover_listed(struct assent_part *machine,
     set_timer(machine);
 }
 
+void assent_part_address(struct assent_message *message, uint32_t to)
+{
+    message->branch = to == ASSENT_TO_COORDINATOR ? message->from : to;
+}
+
 void assent_part_to_record(const struct assent_part *machine, enum assent_part_record_kind kind,
                            struct assent_part_record *ret_record)
 {
@@ -231,6 +271,9 @@ void assent_part_to_record(const struct assent_part *machine, enum assent_part_r
         .timeout_ms = machine->timeout_ms,
         .result = machine->result,
         .reason = machine->reason,
+        .witness = machine->witness,
+        .last_elected = machine->member.last_elected,
+        .last_attempt = machine->member.last_attempt,
     };
 }
 
@@ -242,7 +285,8 @@ bool assent_part_final(const struct assent_part *machine)
 
 bool assent_part_in_doubt(const struct assent_part *machine)
 {
-    return machine->phase == ASSENT_PART_PREPARED || machine->phase == ASSENT_PART_PRECOMMITTED;
+    return machine->phase == ASSENT_PART_PREPARED || machine->phase == ASSENT_PART_PRECOMMITTED ||
+           machine->phase == ASSENT_PART_PREABORTED || machine->phase == ASSENT_PART_MEMBER_LOGGING;
 }
 
 #define X(name, number, text)                                                                      \

@@ -4,16 +4,20 @@
  *
  * phase              waits for                           leaves to
  * NONE               the first message                   WORKING, PREPARING, ONE_PHASE, COMMITTING,
- *                                                        PROVING, ABORTED
- * WORKING            work, prepare, abort; may abort     PREPARING, ONE_PHASE, ABORTING
- *                    alone
+ *                                                        PROVING, ABORTED, DECISION_LOGGING
+ * WORKING            work, prepare, abort; may abort     PREPARING, ONE_PHASE, ABORTING,
+ *                    alone                               DECISION_LOGGING
  * PREPARING          the RM's prepare                    PREPARE_LOGGING, PREPARED, READ_ONLY,
  *                                                        ABORTING, ABORTED
  * PREPARE_LOGGING    the prepared record's sync          PREPARED, ABORTING
- * PREPARED           the decision: in doubt              PRECOMMIT_LOGGING, DECISION_LOGGING,
- *                                                        COMMITTING, ABORTING
- * PRECOMMIT_LOGGING  the pre-committed record's sync     PRECOMMITTED, DECISION_LOGGING
- * PRECOMMITTED       DoCommit: in doubt                  DECISION_LOGGING
+ * PREPARED           the decision: in doubt              PRECOMMIT_LOGGING, MEMBER_LOGGING,
+ *                                                        DECISION_LOGGING, COMMITTING, ABORTING
+ * PRECOMMIT_LOGGING  the pre-committed record's sync     PRECOMMITTED
+ * PRECOMMITTED       DoCommit: in doubt                  MEMBER_LOGGING, DECISION_LOGGING
+ * PREABORTED         the decision: in doubt, after an    MEMBER_LOGGING, DECISION_LOGGING
+ *                    election
+ * MEMBER_LOGGING     the sync of what an election        PREPARED, PRECOMMITTED, PREABORTED
+ *                    changed, see member.h
  * DECISION_LOGGING   the sync of a 3pc decision          COMMITTING, ABORTING
  * ONE_PHASE          the RM's one-phase commit           COMMITTED, ABORTED, PROVING
  * COMMITTING         the RM's commit                     COMMITTED, PROVING, RESULT_LOGGING
@@ -28,6 +32,7 @@
 #define ASSENT_COMMIT_PARTICIPANT_H
 
 #include "assent/participant.h"
+#include "member.h"
 #include "message.h"
 #include "record.h"
 
@@ -48,20 +53,22 @@
     X(COMMITTED, 13, "committed")                                                                  \
     X(ABORTED, 14, "aborted")                                                                      \
     X(READ_ONLY, 15, "read-only")                                                                  \
-    X(HEURISTIC, 16, "heuristic")
+    X(HEURISTIC, 16, "heuristic")                                                                  \
+    X(PREABORTED, 17, "pre-aborted")                                                               \
+    X(MEMBER_LOGGING, 18, "logging election")
 
 enum assent_part_phase {
 #define X(name, number, text) ASSENT_PART_##name = (number),
     ASSENT_PART_PHASES(X)
 #undef X
 };
-#define ASSENT_PART_PHASE_COUNT (ASSENT_PART_HEURISTIC + 1)
+#define ASSENT_PART_PHASE_COUNT (ASSENT_PART_MEMBER_LOGGING + 1)
 
 struct assent_part_config {
     uint32_t epoch;                      /* this participant's incarnation */
     uint32_t capabilities;               /* of the branch's resource */
     uint32_t retry_min_ms, retry_max_ms; /* back-off of inquiries and of a failing RM */
-    uint32_t inquire_ms;                 /* in doubt this long: ask the coordinator */
+    uint32_t inquire_ms;                 /* in doubt this long: ask */
 };
 
 struct assent_part {
@@ -85,15 +92,20 @@ struct assent_part {
     bool ack_owed : 1; /* the coordinator wants to hear the result */
     bool closed : 1;   /* ended and forgotten here: only refuses, and owes nobody an answer */
     bool recorded : 1; /* our store has a record of this branch */
-    bool alone : 1;    /* decided by the timeout rule */
-    uint64_t alone_ms; /* abort alone (WORKING) or apply the timeout rule then */
+    bool witness : 1;  /* read-only under 3pc: it has a part in elections, and nothing to apply */
+    bool tell_all : 1; /* decided with others: all members hear it once it is durable */
+    bool asked : 1;    /* so does the member asked_by, for whom we refused for good */
+    uint8_t asked_by;
+    uint8_t elections; /* stood for, or asked in; back-off grows with them */
+    struct assent_member member;
+    uint64_t alone_ms; /* abort alone (WORKING) or terminate without the coordinator then */
     uint64_t retry_ms; /* repeat the inquiry or the RM call then */
     uint64_t timer_ms; /* give a TIMER event then; ASSENT_NO_TIMER: none */
     uint64_t rng;
 };
 
 enum assent_part_event_kind {
-    ASSENT_PART_EV_MESSAGE, /* from the coordinator */
+    ASSENT_PART_EV_MESSAGE, /* from the coordinator, or from another participant */
     ASSENT_PART_EV_RM,      /* the RM answered: operation, result */
     ASSENT_PART_EV_DURABLE, /* the record asked for with LOG is on disk */
     ASSENT_PART_EV_TIMER,
@@ -111,7 +123,7 @@ struct assent_part_event {
 };
 
 enum assent_part_action_kind {
-    ASSENT_PART_ACT_SEND,      /* message to the coordinator of the branch's log */
+    ASSENT_PART_ACT_SEND,      /* message to the member `to` */
     ASSENT_PART_ACT_LOG,       /* write assent_part_to_record(); forced: then DURABLE */
     ASSENT_PART_ACT_CALL,      /* call the RM: operation; with_work: begin and work first, in one
                                 * go, and report the first result that is not OK */
@@ -120,9 +132,13 @@ enum assent_part_action_kind {
     ASSENT_PART_ACT_ENDED,     /* final: the machine is a tombstone from now on */
 };
 
+#define ASSENT_TO_COORDINATOR 0
+#define ASSENT_TO_ALL         255 /* the coordinator and every other participant */
+
 struct assent_part_action {
     enum assent_part_action_kind kind;
     struct assent_message message;       /* SEND; WORK_DONE: the WORK_REPLY */
+    uint32_t to;                         /* SEND: a member's number, or ASSENT_TO_ALL */
     enum assent_part_record_kind record; /* LOG */
     bool forced;                         /* LOG */
     enum assent_operation operation;     /* CALL */
@@ -152,6 +168,10 @@ void assent_part_recover_listed(struct assent_part *machine,
                                 const struct assent_part_config *config,
                                 const struct assent_gtrid *gtrid, uint32_t branch, uint64_t now_ms,
                                 uint64_t seed, struct assent_part_actions *actions);
+
+/* Makes the message, which has one member's number in `from`, fit for that receiver. `epoch` of a
+ * participant is not known here: the driver fills in the one of the enlisted branch. */
+void assent_part_address(struct assent_message *message, uint32_t to);
 
 /* Clears actions, then fills them. */
 void assent_part_step(struct assent_part *machine, const struct assent_part_config *config,

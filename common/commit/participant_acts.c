@@ -3,8 +3,8 @@
  * finish. The table of legal changes is here, and nothing else changes a phase.
  *
  * Invariants, checked at every change of phase: yes is sent only when the branch is durably
- * prepared; after yes nothing is decided here but by the coordinator, or by the `timeout` rule of a
- * 3pc, and then durably before the RM hears of it; a final branch never becomes anything but
+ * prepared; after yes nothing is decided here but by the coordinator or by the termination policy,
+ * and under 3pc durably before the RM hears of it; a final branch never becomes anything but
  * HEURISTIC.
  */
 #include "participant_step.h"
@@ -16,15 +16,18 @@
 
 static const uint32_t legal[ASSENT_PART_PHASE_COUNT] = {
     [ASSENT_PART_NONE] = BIT(WORKING) | BIT(PREPARING) | BIT(ONE_PHASE) | BIT(COMMITTING) |
-                         BIT(PROVING) | BIT(ABORTED),
-    [ASSENT_PART_WORKING] = BIT(PREPARING) | BIT(ONE_PHASE) | BIT(ABORTING) | BIT(ABORTED),
+                         BIT(PROVING) | BIT(ABORTED) | BIT(DECISION_LOGGING),
+    [ASSENT_PART_WORKING] =
+        BIT(PREPARING) | BIT(ONE_PHASE) | BIT(ABORTING) | BIT(ABORTED) | BIT(DECISION_LOGGING),
     [ASSENT_PART_PREPARING] =
         BIT(PREPARE_LOGGING) | BIT(PREPARED) | BIT(READ_ONLY) | BIT(ABORTING) | BIT(ABORTED),
     [ASSENT_PART_PREPARE_LOGGING] = BIT(PREPARED) | BIT(ABORTING),
-    [ASSENT_PART_PREPARED] =
-        BIT(PRECOMMIT_LOGGING) | BIT(DECISION_LOGGING) | BIT(COMMITTING) | BIT(ABORTING),
+    [ASSENT_PART_PREPARED] = BIT(PRECOMMIT_LOGGING) | BIT(MEMBER_LOGGING) | BIT(DECISION_LOGGING) |
+                             BIT(COMMITTING) | BIT(ABORTING),
     [ASSENT_PART_PRECOMMIT_LOGGING] = BIT(PRECOMMITTED),
-    [ASSENT_PART_PRECOMMITTED] = BIT(DECISION_LOGGING),
+    [ASSENT_PART_PRECOMMITTED] = BIT(MEMBER_LOGGING) | BIT(DECISION_LOGGING),
+    [ASSENT_PART_PREABORTED] = BIT(MEMBER_LOGGING) | BIT(DECISION_LOGGING),
+    [ASSENT_PART_MEMBER_LOGGING] = BIT(PREPARED) | BIT(PRECOMMITTED) | BIT(PREABORTED),
     [ASSENT_PART_DECISION_LOGGING] = BIT(COMMITTING) | BIT(ABORTING),
     [ASSENT_PART_ONE_PHASE] =
         BIT(COMMITTED) | BIT(ABORTED) | BIT(ABORTING) | BIT(PROVING) | BIT(RESULT_LOGGING),
@@ -77,6 +80,7 @@ void part_fill_message(const struct assent_part *m, enum assent_message_kind kin
         .kind = kind,
         .gtrid = m->gtrid,
         .branch = m->branch,
+        .from = m->branch,
         .incarnation = m->incarnation,
         .epoch = m->epoch,
         .protocol = m->protocol,
@@ -89,9 +93,15 @@ void part_fill_message(const struct assent_part *m, enum assent_message_kind kin
 
 struct assent_message *part_send(struct step *s, enum assent_message_kind kind)
 {
+    return part_send_to(s, ASSENT_TO_COORDINATOR, kind);
+}
+
+struct assent_message *part_send_to(struct step *s, uint32_t to, enum assent_message_kind kind)
+{
     struct assent_part_action *action = part_act(s, ASSENT_PART_ACT_SEND);
 
     part_fill_message(s->m, kind, &action->message);
+    action->to = to;
     return &action->message;
 }
 
@@ -172,14 +182,20 @@ void part_start_rollback(struct step *s)
 {
     part_decide(s->m, ASSENT_DECISION_ABORT);
     part_set_phase(s, ASSENT_PART_ABORTING);
-    part_call(s, ASSENT_OP_ROLLBACK);
+    if (s->m->witness)
+        part_finish(s, ASSENT_PART_ABORTED);
+    else
+        part_call(s, ASSENT_OP_ROLLBACK);
 }
 
 void part_start_commit(struct step *s)
 {
     part_decide(s->m, ASSENT_DECISION_COMMIT);
     part_set_phase(s, ASSENT_PART_COMMITTING);
-    part_call(s, ASSENT_OP_COMMIT);
+    if (s->m->witness)
+        part_finish(s, ASSENT_PART_COMMITTED);
+    else
+        part_call(s, ASSENT_OP_COMMIT);
 }
 
 void part_refuse_branch(struct step *s, enum assent_reason reason)
@@ -206,12 +222,17 @@ void part_carry_out(struct step *s, enum assent_decision decision)
 
 /* ---- in doubt ---- */
 
+void part_send_precommit_ack(struct step *s)
+{
+    part_send(s, ASSENT_MSG_PRECOMMIT_ACK)->ballot = ASSENT_BALLOT_FIRST;
+}
+
 void part_wait_for_decision(struct step *s)
 {
     struct assent_part *m = s->m;
 
     m->retry_ms = s->now_ms + s->config->inquire_ms;
-    if (m->protocol == ASSENT_3PC && m->termination == ASSENT_TERMINATION_TIMEOUT)
+    if (m->protocol == ASSENT_3PC && m->termination != ASSENT_TERMINATION_NONE)
         m->alone_ms = s->now_ms + m->timeout_ms;
 }
 
@@ -233,6 +254,6 @@ void part_enter_precommitted(struct step *s)
         part_carry_out(s, s->m->told);
         return;
     }
-    part_send(s, ASSENT_MSG_PRECOMMIT_ACK);
+    part_send_precommit_ack(s);
     part_wait_for_decision(s);
 }

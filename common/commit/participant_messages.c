@@ -40,6 +40,7 @@ static void start_prepare(struct step *s, const struct assent_message *message, 
 
     s->m->branch_count = message->branch_count;
     s->m->timeout_ms = message->timeout_ms;
+    assent_member_init(&s->m->member, s->m->branch, message->branch_count);
     part_set_phase(s, ASSENT_PART_PREPARING);
     action = part_call(s, ASSENT_OP_PREPARE);
     action->with_begin = begin;
@@ -93,6 +94,8 @@ static void on_prepare(struct step *s, const struct assent_message *message)
     case ASSENT_PART_PREPARING:
     case ASSENT_PART_PREPARE_LOGGING:
     case ASSENT_PART_PRECOMMIT_LOGGING:
+    case ASSENT_PART_PREABORTED:
+    case ASSENT_PART_MEMBER_LOGGING:
     case ASSENT_PART_DECISION_LOGGING:
     case ASSENT_PART_ONE_PHASE:
     case ASSENT_PART_COMMITTING:
@@ -108,14 +111,21 @@ static void on_precommit(struct step *s)
 {
     struct assent_part *m = s->m;
 
-    if (m->protocol != ASSENT_3PC)
+    if (m->protocol != ASSENT_3PC || !m->recorded ||
+        (m->phase != ASSENT_PART_PREPARED && m->phase != ASSENT_PART_PRECOMMITTED))
         return;
-    if (m->phase == ASSENT_PART_PREPARED) {
-        part_set_phase(s, ASSENT_PART_PRECOMMIT_LOGGING);
-        part_log_record(s, ASSENT_PART_RECORD_PRECOMMITTED, true);
-    } else if (m->phase == ASSENT_PART_PRECOMMITTED) {
-        part_send(s, ASSENT_MSG_PRECOMMIT_ACK);
+    if (m->termination == ASSENT_TERMINATION_QUORUM) {
+        if (!assent_member_precommit(&m->member))
+            return; /* it has promised a candidate not to */
+    } else {
+        m->member.state = ASSENT_MEMBER_PRECOMMITTED;
     }
+    if (m->phase == ASSENT_PART_PRECOMMITTED) {
+        part_send_precommit_ack(s);
+        return;
+    }
+    part_set_phase(s, ASSENT_PART_PRECOMMIT_LOGGING);
+    part_log_record(s, ASSENT_PART_RECORD_PRECOMMITTED, true);
 }
 
 /* A decision for a branch that was final before: the same again, or the opposite. */
@@ -135,26 +145,71 @@ static void on_decision_when_final(struct step *s)
         part_send_ack(s, m->result);
 }
 
+/* A decision for a branch that is not final: carried out now, or when what is under way is done. */
+static void obey(struct step *s, enum assent_decision decision)
+{
+    struct assent_part *m = s->m;
+
+    m->told = decision;
+    if (m->phase == ASSENT_PART_WORKING)
+        part_start_rollback(s);
+    else if (m->phase == ASSENT_PART_PREPARED || m->phase == ASSENT_PART_PRECOMMITTED ||
+             m->phase == ASSENT_PART_PREABORTED)
+        part_carry_out(s, decision);
+}
+
+/* Nobody may commit what has not voted, nor abort what was told to commit alone. */
+static bool cannot_be(struct step *s, enum assent_decision decision)
+{
+    switch (s->m->phase) {
+    case ASSENT_PART_ONE_PHASE:
+        break;
+    case ASSENT_PART_WORKING:
+    case ASSENT_PART_PREPARING:
+    case ASSENT_PART_PREPARE_LOGGING:
+        if (decision == ASSENT_DECISION_ABORT)
+            return false;
+        break;
+    case ASSENT_PART_NONE:
+    case ASSENT_PART_PREPARED:
+    case ASSENT_PART_PRECOMMIT_LOGGING:
+    case ASSENT_PART_PRECOMMITTED:
+    case ASSENT_PART_PREABORTED:
+    case ASSENT_PART_MEMBER_LOGGING:
+    case ASSENT_PART_DECISION_LOGGING:
+    case ASSENT_PART_COMMITTING:
+    case ASSENT_PART_ABORTING:
+    case ASSENT_PART_PROVING:
+    case ASSENT_PART_RESULT_LOGGING:
+    case ASSENT_PART_COMMITTED:
+    case ASSENT_PART_ABORTED:
+    case ASSENT_PART_READ_ONLY:
+    case ASSENT_PART_HEURISTIC:
+        return false;
+    }
+    part_act(s, ASSENT_PART_ACT_ALARM);
+    return true;
+}
+
+/* Only who still waits for it has use for it; the coordinator keeps the books. */
+static void on_peers_decision(struct step *s, enum assent_decision decision)
+{
+    if (s->m->phase == ASSENT_PART_NONE || assent_part_final(s->m) || cannot_be(s, decision))
+        return;
+    obey(s, decision);
+}
+
 static void on_decision(struct step *s, enum assent_decision decision)
 {
     struct assent_part *m = s->m;
-    bool commit = decision == ASSENT_DECISION_COMMIT;
 
-    if (m->closed) /* a late frame: it was obeyed before everybody forgot it */
+    /* Closed: a late frame, it was obeyed before everybody forgot it. */
+    if (m->closed || cannot_be(s, decision))
         return;
-    if (m->phase == ASSENT_PART_WORKING || m->phase == ASSENT_PART_PREPARING ||
-        m->phase == ASSENT_PART_PREPARE_LOGGING || m->phase == ASSENT_PART_ONE_PHASE) {
-        /* Nobody may commit what has not voted, nor abort what was told to commit alone. */
-        if (commit || m->phase == ASSENT_PART_ONE_PHASE) {
-            part_act(s, ASSENT_PART_ACT_ALARM);
-            return;
-        }
-    }
-    m->told = decision;
     m->ack_owed = true;
-    switch (m->phase) {
-    case ASSENT_PART_NONE:
-        if (commit) {
+    if (m->phase == ASSENT_PART_NONE) {
+        m->told = decision;
+        if (decision == ASSENT_DECISION_COMMIT) {
             part_start_commit(s);
         } else {
             /* Nothing is remembered here, but the RM may hold evidence of a commit (27, 37). */
@@ -162,30 +217,11 @@ static void on_decision(struct step *s, enum assent_decision decision)
             part_decide(m, ASSENT_DECISION_ABORT);
             part_prove(s);
         }
-        return;
-    case ASSENT_PART_WORKING:
-        part_start_rollback(s);
-        return;
-    case ASSENT_PART_PREPARED:
-    case ASSENT_PART_PRECOMMITTED:
-        part_carry_out(s, decision);
-        return;
-    case ASSENT_PART_PREPARING:
-    case ASSENT_PART_PREPARE_LOGGING:
-    case ASSENT_PART_PRECOMMIT_LOGGING:
-    case ASSENT_PART_DECISION_LOGGING:
-    case ASSENT_PART_ONE_PHASE:
-    case ASSENT_PART_COMMITTING:
-    case ASSENT_PART_ABORTING:
-    case ASSENT_PART_PROVING:
-    case ASSENT_PART_RESULT_LOGGING:
-        return; /* `told` is looked at when the call or write under way is done */
-    case ASSENT_PART_COMMITTED:
-    case ASSENT_PART_ABORTED:
-    case ASSENT_PART_READ_ONLY:
-    case ASSENT_PART_HEURISTIC:
+    } else if (assent_part_final(m)) {
+        m->told = decision;
         on_decision_when_final(s);
-        return;
+    } else {
+        obey(s, decision);
     }
 }
 
@@ -225,6 +261,8 @@ static void on_one_phase(struct step *s, const struct assent_message *message)
     case ASSENT_PART_PREPARED:
     case ASSENT_PART_PRECOMMIT_LOGGING:
     case ASSENT_PART_PRECOMMITTED:
+    case ASSENT_PART_PREABORTED:
+    case ASSENT_PART_MEMBER_LOGGING:
     case ASSENT_PART_DECISION_LOGGING:
     case ASSENT_PART_ONE_PHASE:
     case ASSENT_PART_COMMITTING:
@@ -235,19 +273,8 @@ static void on_one_phase(struct step *s, const struct assent_message *message)
     }
 }
 
-void part_on_message(struct step *s, const struct assent_message *message)
+static void on_coordinator(struct step *s, const struct assent_message *message)
 {
-    struct assent_part *m = s->m;
-
-    /* A coordinator's earlier life has nothing to say any more (edge case 28). */
-    if (message->incarnation < m->incarnation)
-        return;
-    m->incarnation = message->incarnation;
-    if (m->phase == ASSENT_PART_NONE) {
-        m->epoch = message->epoch;
-        m->protocol = message->protocol;
-        m->termination = message->termination;
-    }
     switch (message->kind) {
     case ASSENT_MSG_WORK:
         on_work(s, message);
@@ -267,6 +294,12 @@ void part_on_message(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_COMMIT_ONE_PHASE:
         on_one_phase(s, message);
         return;
+    case ASSENT_MSG_ELECT:
+    case ASSENT_MSG_ELECT_ANSWER:
+    case ASSENT_MSG_PROPOSE:
+    case ASSENT_MSG_PROPOSE_ACK:
+        part_on_termination(s, message);
+        return;
     case ASSENT_MSG_NONE:
     case ASSENT_MSG_WORK_REPLY:
     case ASSENT_MSG_VOTE:
@@ -275,4 +308,58 @@ void part_on_message(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_INQUIRE:
         return;
     }
+}
+
+/* Another participant may ask, answer and tell a decision, and nothing else. What it tells needs no
+ * fence by incarnation: a decision is never taken back. */
+static void on_peer(struct step *s, const struct assent_message *message)
+{
+    switch (message->kind) {
+    case ASSENT_MSG_COMMIT:
+        on_peers_decision(s, ASSENT_DECISION_COMMIT);
+        return;
+    case ASSENT_MSG_ABORT:
+        on_peers_decision(s, ASSENT_DECISION_ABORT);
+        return;
+    case ASSENT_MSG_INQUIRE:
+    case ASSENT_MSG_ELECT:
+    case ASSENT_MSG_ELECT_ANSWER:
+    case ASSENT_MSG_PROPOSE:
+    case ASSENT_MSG_PROPOSE_ACK:
+        part_on_termination(s, message);
+        return;
+    case ASSENT_MSG_NONE:
+    case ASSENT_MSG_WORK:
+    case ASSENT_MSG_PREPARE:
+    case ASSENT_MSG_PRECOMMIT:
+    case ASSENT_MSG_COMMIT_ONE_PHASE:
+    case ASSENT_MSG_WORK_REPLY:
+    case ASSENT_MSG_VOTE:
+    case ASSENT_MSG_PRECOMMIT_ACK:
+    case ASSENT_MSG_ACK:
+        return;
+    }
+}
+
+void part_on_message(struct step *s, const struct assent_message *message)
+{
+    struct assent_part *m = s->m;
+
+    if (message->from > ASSENT_BRANCHES_MAX || message->from == m->branch)
+        return;
+    if (message->from == 0) {
+        /* A coordinator's earlier life has nothing to say any more (edge case 28). */
+        if (message->incarnation < m->incarnation)
+            return;
+        m->incarnation = message->incarnation;
+    }
+    if (m->phase == ASSENT_PART_NONE) {
+        m->epoch = message->epoch;
+        m->protocol = message->protocol;
+        m->termination = message->termination;
+    }
+    if (message->from == 0)
+        on_coordinator(s, message);
+    else
+        on_peer(s, message);
 }

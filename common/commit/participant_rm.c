@@ -38,7 +38,12 @@ static void on_prepare_done(struct step *s, enum assent_verdict verdict)
 {
     struct assent_part *m = s->m;
 
-    if (verdict == ASSENT_VERDICT_PREPARED) {
+    bool witness = verdict == ASSENT_VERDICT_READ_ONLY && m->protocol == ASSENT_3PC &&
+                   m->termination != ASSENT_TERMINATION_TIMEOUT;
+
+    if (verdict == ASSENT_VERDICT_PREPARED || witness) {
+        m->witness = witness;
+        m->member.state = ASSENT_MEMBER_YES;
         if (m->told != ASSENT_DECISION_ABORT &&
             (m->protocol == ASSENT_3PC || !(s->config->capabilities & ASSENT_CAP_PREPARED_LIST))) {
             part_set_phase(s, ASSENT_PART_PREPARE_LOGGING);

@@ -22,6 +22,7 @@ struct assent_part_action *part_act(struct step *s, enum assent_part_action_kind
 void part_fill_message(const struct assent_part *m, enum assent_message_kind kind,
                        struct assent_message *message);
 struct assent_message *part_send(struct step *s, enum assent_message_kind kind);
+struct assent_message *part_send_to(struct step *s, uint32_t to, enum assent_message_kind kind);
 void part_send_vote(struct step *s, enum assent_vote vote);
 void part_send_ack(struct step *s, enum assent_branch_result result);
 void part_log_record(struct step *s, enum assent_part_record_kind record, bool forced);
@@ -34,12 +35,20 @@ void part_start_rollback(struct step *s);
 void part_start_commit(struct step *s);
 void part_refuse_branch(struct step *s, enum assent_reason reason);
 void part_carry_out(struct step *s, enum assent_decision decision);
+void part_send_precommit_ack(struct step *s);
 void part_wait_for_decision(struct step *s);
 void part_enter_prepared(struct step *s);
 void part_enter_precommitted(struct step *s);
 
 /* participant_messages.c */
 void part_on_message(struct step *s, const struct assent_message *message);
+
+/* participant_termination.c */
+void part_terminate(struct step *s);
+void part_on_termination(struct step *s, const struct assent_message *message);
+void part_member_durable(struct step *s);
+void part_count_answers(struct step *s);
+void part_tell_decision(struct step *s);
 
 /* participant_rm.c */
 void part_prove(struct step *s);

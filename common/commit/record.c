@@ -32,6 +32,8 @@ int assent_coord_record_encode(const struct assent_coord_record *record, void *b
     assent_write_u8(&w, (uint8_t)r->termination);
     assent_write_u8(&w, (uint8_t)r->reason);
     assent_write_u8(&w, (uint8_t)r->reason_branch);
+    assent_write_u32(&w, r->last_elected);
+    assent_write_u32(&w, r->last_attempt);
     assent_write_u64(&w, r->begun_wall_ms);
     assent_write_u32(&w, r->decided_ms);
     assent_write_u32(&w, r->ended_ms);
@@ -85,10 +87,10 @@ static bool read_coord_enums(struct assent_reader *in, struct assent_coord_recor
     r->protocol = (enum assent_protocol)protocol;
     r->termination = (enum assent_termination)termination;
     r->reason = (enum assent_reason)reason;
-    return kind >= ASSENT_COORD_RECORD_ONE_PHASE && in_range(kind, ASSENT_COORD_RECORD_ABORT) &&
+    return kind >= ASSENT_COORD_RECORD_ONE_PHASE && in_range(kind, ASSENT_COORD_RECORD_PREABORT) &&
            in_range(outcome, ASSENT_OUTCOME_HAZARD) && in_range(protocol, ASSENT_3PC) &&
-           in_range(termination, ASSENT_TERMINATION_TIMEOUT) &&
-           in_range(reason, ASSENT_REASON_ALONE);
+           in_range(termination, ASSENT_TERMINATION_QUORUM) &&
+           in_range(reason, ASSENT_REASON_TERMINATED);
 }
 
 int assent_coord_record_decode(const void *data, size_t size,
@@ -110,6 +112,8 @@ int assent_coord_record_decode(const void *data, size_t size,
     if (!in_range(decision, ASSENT_DECISION_ABORT) || !read_coord_enums(&in, &r))
         return ASSENT_E_CORRUPT;
     r.reason_branch = assent_read_u8(&in);
+    r.last_elected = assent_read_u32(&in);
+    r.last_attempt = assent_read_u32(&in);
     r.begun_wall_ms = assent_read_u64(&in);
     r.decided_ms = assent_read_u32(&in);
     r.ended_ms = assent_read_u32(&in);
@@ -150,7 +154,15 @@ int assent_part_record_encode(const struct assent_part_record *record, void *buf
     assent_write_u32(&w, r->timeout_ms);
     assent_write_u8(&w, (uint8_t)r->result);
     assent_write_u8(&w, (uint8_t)r->reason);
+    assent_write_u8(&w, r->witness);
+    assent_write_u32(&w, r->last_elected);
+    assent_write_u32(&w, r->last_attempt);
     assent_write_text(&w, r->resource);
+    assent_write_u8(&w, (uint8_t)r->peer_count);
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        assent_write_u32(&w, r->peers[i].number);
+        assent_write_u32(&w, r->peers[i].epoch);
+    }
     return finish_write(&w, ret_size);
 }
 
@@ -158,7 +170,7 @@ int assent_part_record_decode(const void *data, size_t size, struct assent_part_
 {
     struct assent_part_record r = {0};
     struct assent_reader in;
-    unsigned decision, version, kind, protocol, termination, result, reason;
+    unsigned decision, version, kind, protocol, termination, result, reason, witness;
 
     assent_reader_init(&in, data, size);
     decision = assent_read_u8(&in);
@@ -178,7 +190,19 @@ int assent_part_record_decode(const void *data, size_t size, struct assent_part_
     r.timeout_ms = assent_read_u32(&in);
     result = assent_read_u8(&in);
     reason = assent_read_u8(&in);
+    witness = assent_read_u8(&in);
+    r.last_elected = assent_read_u32(&in);
+    r.last_attempt = assent_read_u32(&in);
     assent_read_text(&in, r.resource, sizeof(r.resource));
+    r.peer_count = assent_read_u8(&in);
+    if (r.peer_count > ASSENT_BRANCHES_MAX || r.branch_count > ASSENT_BRANCHES_MAX ||
+        r.branch > ASSENT_BRANCHES_MAX)
+        return ASSENT_E_CORRUPT;
+    for (uint32_t i = 0; i < r.peer_count; i++) {
+        r.peers[i].number = assent_read_u32(&in);
+        r.peers[i].epoch = assent_read_u32(&in);
+    }
+    r.witness = witness != 0;
     r.decision = (enum assent_decision)decision;
     r.kind = (enum assent_part_record_kind)kind;
     r.protocol = (enum assent_protocol)protocol;
@@ -186,9 +210,10 @@ int assent_part_record_decode(const void *data, size_t size, struct assent_part_
     r.result = (enum assent_branch_result)result;
     r.reason = (enum assent_reason)reason;
     if (in.failed || in.offset != in.size || !in_range(decision, ASSENT_DECISION_ABORT) ||
-        kind < ASSENT_PART_RECORD_PREPARED || !in_range(kind, ASSENT_PART_RECORD_DONE) ||
-        !in_range(protocol, ASSENT_3PC) || !in_range(termination, ASSENT_TERMINATION_TIMEOUT) ||
-        !in_range(result, ASSENT_RESULT_HAZARD) || !in_range(reason, ASSENT_REASON_ALONE))
+        kind < ASSENT_PART_RECORD_PREPARED || !in_range(kind, ASSENT_PART_RECORD_PREABORTED) ||
+        !in_range(protocol, ASSENT_3PC) || !in_range(termination, ASSENT_TERMINATION_QUORUM) ||
+        !in_range(result, ASSENT_RESULT_HAZARD) || !in_range(witness, 1) ||
+        !in_range(reason, ASSENT_REASON_TERMINATED))
         return ASSENT_E_CORRUPT;
     *ret_record = r;
     return 0;

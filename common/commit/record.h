@@ -21,7 +21,8 @@
     X(PRECOMMIT, 2, "pre-commit") /* 3pc: every vote is yes */                                     \
     X(COMMIT, 3, "commit")        /* decided; branches are being told */                           \
     X(OUTCOME, 4, "outcome")      /* ended; kept so that it can be asked for */                    \
-    X(ABORT, 5, "abort") /* decided, of a transaction with a key; branches are being told */
+    X(ABORT, 5, "abort")          /* decided, of a transaction with a key; branches are told */    \
+    X(PREABORT, 6, "pre-abort")   /* 3pc: an election tends to abort */
 
 enum assent_coord_record_kind {
 #define X(name, number, text) ASSENT_COORD_RECORD_##name = (number),
@@ -46,8 +47,9 @@ struct assent_coord_record {
     enum assent_protocol protocol;
     enum assent_termination termination;
     enum assent_reason reason;
-    uint32_t reason_branch; /* number of the branch that is the reason; 0: none */
-    uint32_t branch_count;  /* branches below: those that voted yes, or all for OUTCOME */
+    uint32_t reason_branch;              /* number of the branch that is the reason; 0: none */
+    uint32_t last_elected, last_attempt; /* of the coordinator as a member, see member.h */
+    uint32_t branch_count; /* branches below: those that voted yes, or all for OUTCOME */
     struct assent_coord_record_branch branches[ASSENT_BRANCHES_MAX];
     /* For people and for asking, filled by the coordinator's driver: */
     uint64_t begun_wall_ms;
@@ -63,12 +65,19 @@ struct assent_coord_record {
     X(PRECOMMITTED, 2, "pre-committed")                                                            \
     X(DECIDED, 3, "decided") /* decided alone, before the RM is told */                            \
     X(RESULT, 4, "result")   /* heuristic: kept */                                                 \
-    X(DONE, 5, "done")       /* obeyed; may be dropped once the coordinator has ended it */
+    X(DONE, 5, "done")       /* obeyed; may be dropped once the coordinator has ended it */        \
+    X(PREABORTED, 6, "pre-aborted")
 
 enum assent_part_record_kind {
 #define X(name, number, text) ASSENT_PART_RECORD_##name = (number),
     ASSENT_PART_RECORDS(X)
 #undef X
+};
+
+/* Another participant of the transaction. */
+struct assent_part_record_peer {
+    uint32_t number; /* in the agent's address book */
+    uint32_t epoch;  /* its incarnation when its branch was enlisted */
 };
 
 struct assent_part_record {
@@ -84,7 +93,11 @@ struct assent_part_record {
     uint32_t timeout_ms;
     enum assent_branch_result result;
     enum assent_reason reason;
+    bool witness;
+    uint32_t last_elected, last_attempt; /* see member.h */
     /* Filled by the agent's driver: */
+    uint32_t peer_count; /* 0, or one for each branch of the transaction, in order */
+    struct assent_part_record_peer peers[ASSENT_BRANCHES_MAX];
     char resource[ASSENT_NAME_MAX + 1];
 };
 

@@ -252,6 +252,10 @@ static bool from_coordinator(const struct assent_message *message)
     case ASSENT_MSG_COMMIT:
     case ASSENT_MSG_ABORT:
     case ASSENT_MSG_COMMIT_ONE_PHASE:
+    case ASSENT_MSG_ELECT:
+    case ASSENT_MSG_ELECT_ANSWER:
+    case ASSENT_MSG_PROPOSE:
+    case ASSENT_MSG_PROPOSE_ACK:
         return true;
     case ASSENT_MSG_NONE:
     case ASSENT_MSG_WORK_REPLY:

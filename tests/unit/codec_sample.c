@@ -66,7 +66,15 @@ static void sample_branch(struct assent_wire *wire)
         .result = ASSENT_RESULT_HAZARD,
         .reason = ASSENT_REASON_WORK_FAILED,
         .has_work = true,
+        .from = ASSENT_BRANCHES_MAX,
+        .state = ASSENT_MEMBER_PREABORTED,
+        .ballot = UINT32_MAX,
+        .attempt = 77,
+        .recovered = true,
     };
+    wire->u.branch.peers[0] = (struct assent_wire_peer){"bank-a/kv", "127.0.0.1:7400", 3};
+    wire->u.branch.peers[1] = (struct assent_wire_peer){"bank-b/kv", "[::1]:7400", UINT32_MAX};
+    wire->u.branch.peer_count = 2;
     fill_id(wire->u.branch.message.gtrid.bytes, 2);
     fill_id(wire->u.branch.log_id, 9);
     wire->u.branch.reason_text = "konto überzogen";

@@ -68,6 +68,17 @@ static void same_branch(const struct assent_wire *a, const struct assent_wire *b
     assert_string_equal(a->u.branch.resource, b->u.branch.resource);
     assert_string_equal(a->u.branch.traceparent, b->u.branch.traceparent);
     same_bytes(a->u.branch.work, b->u.branch.work);
+    assert_int_equal(m->from, n->from);
+    assert_int_equal(m->state, n->state);
+    assert_int_equal(m->ballot, n->ballot);
+    assert_int_equal(m->attempt, n->attempt);
+    assert_int_equal(m->recovered, n->recovered);
+    assert_int_equal(a->u.branch.peer_count, b->u.branch.peer_count);
+    for (size_t i = 0; i < a->u.branch.peer_count; i++) {
+        assert_string_equal(a->u.branch.peers[i].participant, b->u.branch.peers[i].participant);
+        assert_string_equal(a->u.branch.peers[i].address, b->u.branch.peers[i].address);
+        assert_int_equal(a->u.branch.peers[i].epoch, b->u.branch.peers[i].epoch);
+    }
 }
 
 static void hello_round_trips(void **state)

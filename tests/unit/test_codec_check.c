@@ -130,21 +130,23 @@ static void numbers_out_of_range_are_refused(void **state)
                "refusal.error: -2147483648, -9999 to -1 wanted");
     bad_number(ASSENT_WIRE_BEGIN, 1, 2, "begin.protocol: 2, 0 to 1 wanted");
     bad_number(ASSENT_WIRE_BEGIN, 1, UINT64_MAX, "begin.protocol: 4294967295, 0 to 1 wanted");
-    bad_number(ASSENT_WIRE_BEGIN, 2, 2, "begin.termination: 2, 0 to 1 wanted");
+    bad_number(ASSENT_WIRE_BEGIN, 2, 4, "begin.termination: 4, 0 to 3 wanted");
     bad_number(ASSENT_WIRE_RESULT, 2, 7, "result.outcome: 7, 0 to 6 wanted");
-    bad_number(ASSENT_WIRE_BRANCH, 1, 0, "branch.kind: 0, 1 to 11 wanted");
-    bad_number(ASSENT_WIRE_BRANCH, 1, 12, "branch.kind: 12, 1 to 11 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 1, 0, "branch.kind: 0, 1 to 15 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 1, 16, "branch.kind: 16, 1 to 15 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 4, 1u << 24,
                "branch.incarnation: 16777216, 0 to 16777215 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 4, 1ull << 32,
                "branch.incarnation: 4294967296 does not fit 32 bits");
     bad_number(ASSENT_WIRE_BRANCH, 5, 1ull << 32, "branch.epoch: 4294967296 does not fit 32 bits");
     bad_number(ASSENT_WIRE_BRANCH, 6, 2, "branch.protocol: 2, 0 to 1 wanted");
-    bad_number(ASSENT_WIRE_BRANCH, 7, 2, "branch.termination: 2, 0 to 1 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 7, 4, "branch.termination: 4, 0 to 3 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 8, 65, "branch.branch_count: 65, 0 to 64 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 10, 4, "branch.vote: 4, 0 to 3 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 11, 7, "branch.result: 7, 0 to 6 wanted");
-    bad_number(ASSENT_WIRE_BRANCH, 12, 13, "branch.reason: 13, 0 to 12 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 12, 14, "branch.reason: 14, 0 to 13 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 19, 65, "branch.from: 65, 0 to 64 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 21, 4, "branch.state: 4, 0 to 3 wanted");
 }
 
 static void ids_of_a_wrong_length_are_refused(void **state)

@@ -85,11 +85,15 @@ enum assent_protocol {
 #undef X
 };
 
-/* How the participants of a 3PC transaction finish without their coordinator. TIMEOUT is unsafe: a
- * single crash of the coordinator, or a partition, can make some commit and others abort. */
+/* How participants in doubt finish without their coordinator. Asked for as NONE: the protocol's
+ * default, COOPERATIVE for 2PC and QUORUM for 3PC. TIMEOUT is unsafe: a single crash of the
+ * coordinator, or a partition, can make some commit and others abort; so is COOPERATIVE of a 3PC
+ * under a partition or a false time-out. */
 #define ASSENT_TERMINATIONS(X)                                                                     \
     X(NONE, 0, "none")                                                                             \
-    X(TIMEOUT, 1, "timeout")
+    X(TIMEOUT, 1, "timeout")         /* 3PC: each alone, by its clock */                           \
+    X(COOPERATIVE, 2, "cooperative") /* 2PC: a peer that knows tells; 3PC: the reachable decide */ \
+    X(QUORUM, 3, "quorum")           /* 3PC: a majority decides, safely */
 
 enum assent_termination {
 #define X(name, number, text) ASSENT_TERMINATION_##name = (number),
@@ -152,7 +156,8 @@ enum assent_outcome {
     X(STALE, 9, "the participant restarted since the branch began")                                \
     X(NO_WORK, 10, "the participant holds no work for this branch")                                \
     X(CLOSED, 11, "the branch is already finished")                                                \
-    X(ALONE, 12, "the participant decided alone at its timeout")
+    X(ALONE, 12, "the participant decided alone at its timeout")                                   \
+    X(TERMINATED, 13, "aborted by the participants, without the coordinator")
 
 enum assent_reason {
 #define X(name, number, text) ASSENT_REASON_##name = (number),
