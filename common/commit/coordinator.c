@@ -283,7 +283,7 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
         machine->phase = ASSENT_COORD_ABORTING;
         machine->outcome = ASSENT_OUTCOME_ABORTED;
         machine->told = true;
-        machine->phase_end_ms = now_ms + config->abort_delivery_ms;
+        machine->phase_end_ms = coord_abort_given_up_ms(&s);
         coord_send_phase(&s, 0);
         coord_schedule_retry(&s);
         break;

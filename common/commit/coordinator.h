@@ -17,8 +17,9 @@
  * COMMITTING         every branch's ack, for ever        ENDING
  * ONE_PHASE_LOGGING  the one-phase record's sync         ONE_PHASE
  * ONE_PHASE          the branch's ack: the outcome       ENDING
- * ABORTING           acks, up to abort_delivery_ms; with ENDING
- *                    a key, the reply waits for the
+ * ABORTING           acks, up to abort_delivery_ms, or   ENDING
+ *                    after PreCommit for ever; with a
+ *                    key, the reply waits for the
  *                    abort's record (lazy)
  * TERMINATING        an election's answers, or a peer's  MEMBER_LOGGING, COMMITTING, ABORTING
  *                    decision: one member among others

@@ -246,6 +246,14 @@ void coord_schedule_retry(struct step *s)
                                       s->config->retry_max_ms);
 }
 
+/* Presumption tells those that an abort does not reach, so it need not be repeated for ever. But
+ * once PreCommit was sent somebody may have committed against it, which must come to light. */
+uint64_t coord_abort_given_up_ms(const struct step *s)
+{
+    return s->m->member.last_attempt > 0 ? ASSENT_NO_TIMER
+                                         : s->now_ms + s->config->abort_delivery_ms;
+}
+
 void coord_enter_aborting(struct step *s)
 {
     coord_decide(s->m, ASSENT_DECISION_ABORT);
@@ -254,7 +262,7 @@ void coord_enter_aborting(struct step *s)
     if (!s->m->keyed)
         coord_tell(s, ASSENT_OUTCOME_ABORTED);
     coord_set_phase(s, ASSENT_COORD_ABORTING);
-    s->m->phase_end_ms = s->now_ms + s->config->abort_delivery_ms;
+    s->m->phase_end_ms = coord_abort_given_up_ms(s);
     coord_send_phase(s, 0);
     coord_schedule_retry(s);
     if (coord_nobody_awaited(s->m))

@@ -33,6 +33,7 @@ void coord_tell(struct step *s, enum assent_outcome outcome);
 void coord_end(struct step *s);
 void coord_end_if_all_obeyed(struct step *s);
 void coord_schedule_retry(struct step *s);
+uint64_t coord_abort_given_up_ms(const struct step *s);
 void coord_enter_aborting(struct step *s);
 void coord_abort_because(struct step *s, enum assent_reason reason, uint32_t branch);
 void coord_enter_committing(struct step *s);

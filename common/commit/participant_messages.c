@@ -294,6 +294,7 @@ static void on_coordinator(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_COMMIT_ONE_PHASE:
         on_one_phase(s, message);
         return;
+    case ASSENT_MSG_INQUIRE:
     case ASSENT_MSG_ELECT:
     case ASSENT_MSG_ELECT_ANSWER:
     case ASSENT_MSG_PROPOSE:
@@ -305,7 +306,6 @@ static void on_coordinator(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_VOTE:
     case ASSENT_MSG_PRECOMMIT_ACK:
     case ASSENT_MSG_ACK:
-    case ASSENT_MSG_INQUIRE:
         return;
     }
 }

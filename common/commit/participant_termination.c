@@ -251,12 +251,8 @@ static bool told_decision(struct step *s, const struct assent_message *message)
         refuse_for_good(s, message->from);
         return true;
     case ASSENT_PART_PREPARED:
-        if (message->protocol == ASSENT_3PC && !m->recorded) {
-            /* Known from the RM's list alone: its yes was never sent. */
-            refuse_for_good(s, message->from);
-            return true;
-        }
-        return false;
+        /* Known from the RM's list alone: silent, as one that is down. */
+        return m->branch_count == 0;
     case ASSENT_PART_PRECOMMITTED:
     case ASSENT_PART_PREABORTED:
         return false;

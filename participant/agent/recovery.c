@@ -143,7 +143,8 @@ static void take_up_listed(struct recovery *recovery, const struct assent_branch
     if (!branch)
         return;
     assent_part_recover_listed(&branch->machine, &resource->config, &id->gtrid, id->branch,
-                               assent_now_ms(), ++recovery->agent->seed, &actions);
+                               ASSENT_LISTED_2PC, assent_now_ms(), ++recovery->agent->seed,
+                               &actions);
     agent_driver_carry_out(branch, &actions);
     recovery->from_lists++;
 }

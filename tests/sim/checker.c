@@ -3,7 +3,10 @@
  * outside the core: what the RMs did, what was told to the application, what asking would answer.
  * AC1 no two decide differently; AC2 no decision is reversed; AC3 commit only if all voted yes;
  * AC4 no fault and all yes: commit; AC5 once healed, everyone reaches the decision.
- * A 3pc under the timeout rule may split when anything fails; that is counted, and must be seen.
+ *
+ * What theory allows is counted, not refused: the timeout rule splits when anything fails, the
+ * cooperative rule of a 3pc when a failure is not a crash, and a protocol blocks for ever when the
+ * only one that knows is gone for good.
  */
 #include <stdlib.h>
 
@@ -11,15 +14,30 @@
 
 static bool may_split(const struct sim_world *w, const struct sim_tx *tx)
 {
-    return tx->protocol == ASSENT_3PC && w->faults != 0;
+    const unsigned crashes = SIM_CRASH_COORDINATOR | SIM_CRASH_PARTICIPANT | SIM_DUPLICATE;
+    bool cell = w->options->cell != SIM_CELL_NONE;
+
+    if (tx->protocol != ASSENT_3PC)
+        return false;
+    if (tx->termination == ASSENT_TERMINATION_TIMEOUT)
+        return w->faults != 0 || cell;
+    if (tx->termination != ASSENT_TERMINATION_COOPERATIVE)
+        return false;
+    return (w->faults & ~crashes) != 0 || w->options->cell >= SIM_CELL_PARTITION;
 }
 
-static void violated(struct sim_world *w, uint32_t tx, const char *what)
+/* With the coordinator gone for good: 2pc by its nature; cooperative when everybody has crashed;
+ * quorum when the others have forgotten an abort that was presumed: they must not answer. */
+static bool may_block(const struct sim_world *w, uint32_t tx)
 {
-    if (w->violation == NULL) {
-        w->violation = what;
-        w->violation_tx = tx;
-    }
+    const struct sim_tx *t = &w->txs[tx];
+
+    if (!w->nodes[0].gone)
+        return false;
+    for (uint32_t i = 0; i < t->branch_count; i++)
+        if (w->parts[t->participants[i]].ended_below > tx)
+            return true;
+    return t->protocol == ASSENT_2PC || t->termination == ASSENT_TERMINATION_COOPERATIVE;
 }
 
 static void check_agreement(struct sim_world *w, uint32_t tx)
@@ -28,16 +46,18 @@ static void check_agreement(struct sim_world *w, uint32_t tx)
     bool committed = t->told_committed || t->logged_commit;
     bool aborted = t->told_aborted || t->logged_abort;
 
-    for (uint32_t p = 0; p < w->part_count; p++) {
-        committed |= w->parts[p].branches[tx].committed;
-        aborted |= w->parts[p].branches[tx].aborted_after_yes;
+    for (uint32_t node = 1; node <= w->part_count; node++) {
+        committed |=
+            w->parts[node].branches[tx].committed || w->parts[node].branches[tx].decided_commit;
+        aborted |= w->parts[node].branches[tx].decided_abort;
     }
     if (!committed || !aborted || t->split)
         return;
     if (!may_split(w, t)) {
-        violated(w, tx, "AC1: one decided commit, another abort");
+        sim_violation(w, tx, "AC1: one decided commit, another abort");
         return;
     }
+    sim_trace(w, "tx%u is split", tx);
     t->split = true;
     w->splits++;
 }
@@ -47,13 +67,13 @@ static void check_validity(struct sim_world *w, uint32_t tx)
     struct sim_tx *t = &w->txs[tx];
     bool committed = t->told_committed;
 
-    for (uint32_t p = 0; p < w->part_count; p++)
-        committed |= w->parts[p].branches[tx].committed;
+    for (uint32_t node = 1; node <= w->part_count; node++)
+        committed |= w->parts[node].branches[tx].committed;
     for (uint32_t i = 0; committed && i < t->branch_count; i++) {
         const struct sim_branch *b = &w->parts[t->participants[i]].branches[tx];
 
         if (!b->voted_yes && !(t->branch_count == 1 && b->committed))
-            violated(w, tx, "AC3: committed without every vote");
+            sim_violation(w, tx, "AC3: committed without every vote");
     }
 }
 
@@ -63,7 +83,7 @@ static void check_key(struct sim_world *w, uint32_t tx)
     const struct sim_tx *t = &w->txs[tx];
 
     if (t->keyed && (t->told_committed || t->told_aborted) && t->record.size == 0)
-        violated(w, tx, "told the outcome of a key that is not on record");
+        sim_violation(w, tx, "told the outcome of a key that is not on record");
 }
 
 void sim_check(struct sim_world *w, uint32_t tx)
@@ -73,11 +93,11 @@ void sim_check(struct sim_world *w, uint32_t tx)
     check_validity(w, tx);
 }
 
-enum assent_outcome sim_asked(const struct sim_world *w, const struct sim_tx *tx)
+/* The outcome that asking the coordinator by gtrid would give. */
+static enum assent_outcome asked(const struct sim_tx *tx)
 {
-    struct assent_coord_record record;
+    static struct assent_coord_record record;
 
-    (void)w;
     if (tx->known)
         return tx->machine.outcome;
     if (tx->record.size == 0)
@@ -87,43 +107,87 @@ enum assent_outcome sim_asked(const struct sim_world *w, const struct sim_tx *tx
     return record.outcome;
 }
 
-static void check_branch_end(struct sim_world *w, uint32_t tx, const struct sim_branch *b,
+static bool in_doubt(const struct sim_world *w, uint32_t node, uint32_t tx)
+{
+    const struct sim_branch *b = &w->parts[node].branches[tx];
+
+    return w->nodes[node].up && b->known && !assent_part_final(&b->machine);
+}
+
+/* Live participants that still wait, in the larger part of the network and in the smaller. */
+static void count_blocked(struct sim_world *w, uint32_t tx)
+{
+    bool majority = false, minority = false;
+
+    for (uint32_t i = 0; i < w->txs[tx].branch_count; i++) {
+        uint32_t node = w->txs[tx].participants[i];
+        const struct sim_branch *b = &w->parts[node].branches[tx];
+        uint64_t until = b->decided_ms != 0 ? b->decided_ms : w->now_ms;
+
+        if (b->doubt_ms != 0 && w->nodes[node].up && until - b->doubt_ms > w->blocked_ms)
+            w->blocked_ms = until - b->doubt_ms;
+        if (!in_doubt(w, node, tx))
+            continue;
+        if ((w->majority >> node & 1) != 0)
+            majority = true;
+        else
+            minority = true;
+    }
+    w->blocked_majority += majority;
+    w->blocked_minority += minority;
+}
+
+static void check_branch_end(struct sim_world *w, uint32_t tx, uint32_t node,
                              enum assent_outcome outcome)
 {
-    if (b->known && !assent_part_final(&b->machine))
-        violated(w, tx, "AC5: a branch has not reached the decision");
-    if (b->rm != SIM_RM_NONE)
-        violated(w, tx, "AC5: a branch is left in the resource manager");
+    const struct sim_branch *b = &w->parts[node].branches[tx];
+
+    if (in_doubt(w, node, tx) && !may_block(w, tx))
+        sim_violation(w, tx, "AC5: a branch has not reached the decision");
+    if (b->rm != SIM_RM_NONE && !in_doubt(w, node, tx))
+        sim_violation(w, tx, "AC5: a branch is left in the resource manager");
+    if (w->nodes[0].gone)
+        return;
     if (outcome == ASSENT_OUTCOME_COMMITTED && b->writes && !b->committed)
-        violated(w, tx, "AC1: committed, but a branch that wrote has not");
+        sim_violation(w, tx, "AC1: committed, but a branch that wrote has not");
     if (outcome == ASSENT_OUTCOME_ABORTED && b->committed)
-        violated(w, tx, "AC1: aborted, but a branch has committed");
+        sim_violation(w, tx, "AC1: aborted, but a branch has committed");
+}
+
+static void check_coordinator_end(struct sim_world *w, uint32_t tx, enum assent_outcome outcome)
+{
+    struct sim_tx *t = &w->txs[tx];
+
+    if (t->known && !t->ended)
+        sim_violation(w, tx, "AC5: the coordinator has not ended it");
+    if (outcome == ASSENT_OUTCOME_UNKNOWN)
+        sim_violation(w, tx, "AC5: asking does not tell the outcome");
+    if (t->split && outcome != ASSENT_OUTCOME_MIXED)
+        sim_violation(w, tx, "a split is not shown as mixed");
+    if (!t->split && ((t->told_committed && outcome != ASSENT_OUTCOME_COMMITTED) ||
+                      (t->told_aborted && outcome != ASSENT_OUTCOME_ABORTED)))
+        sim_violation(w, tx, "AC2: the outcome differs from what was told before");
 }
 
 static void check_tx_end(struct sim_world *w, uint32_t tx)
 {
     struct sim_tx *t = &w->txs[tx];
-    enum assent_outcome outcome = sim_asked(w, t);
+    enum assent_outcome outcome = asked(t);
     bool refused = t->will_roll_back;
 
-    if (t->known && !t->ended)
-        violated(w, tx, "AC5: the coordinator has not ended it");
-    if (outcome == ASSENT_OUTCOME_UNKNOWN)
-        violated(w, tx, "AC5: asking does not tell the outcome");
-    if (t->split && outcome != ASSENT_OUTCOME_MIXED)
-        violated(w, tx, "a split is not shown as mixed");
+    count_blocked(w, tx);
+    if (w->options->cell != SIM_CELL_NONE)
+        return; /* the fault has not healed */
+    if (!w->nodes[0].gone)
+        check_coordinator_end(w, tx, outcome);
     for (uint32_t i = 0; i < t->branch_count; i++) {
-        check_branch_end(w, tx, &w->parts[t->participants[i]].branches[tx], outcome);
+        check_branch_end(w, tx, t->participants[i], outcome);
         refused |= w->parts[t->participants[i]].branches[tx].refuses;
     }
-    if (t->split)
-        return;
-    if ((t->told_committed && outcome != ASSENT_OUTCOME_COMMITTED) ||
-        (t->told_aborted && outcome != ASSENT_OUTCOME_ABORTED) ||
-        (t->told_committed && t->told_aborted))
-        violated(w, tx, "AC2: the outcome differs from what was told before");
+    if (t->told_committed && t->told_aborted && !t->split)
+        sim_violation(w, tx, "AC2: told both outcomes");
     if (w->faults == 0 && !refused && !t->told_committed)
-        violated(w, tx, "AC4: no fault, all yes, and not committed");
+        sim_violation(w, tx, "AC4: no fault, all yes, and not committed");
 }
 
 void sim_check_end(struct sim_world *w)
@@ -132,5 +196,5 @@ void sim_check_end(struct sim_world *w)
         if (w->txs[tx].begun)
             check_tx_end(w, tx);
     if (w->alarms > 0 && w->splits == 0)
-        violated(w, 0, "an alarm was raised although nothing was split");
+        sim_violation(w, 0, "an alarm was raised although nothing was split");
 }

@@ -8,135 +8,90 @@
 #include <string.h>
 #include <time.h>
 
-#include "rng.h"
 #include "sim.h"
 
-#define HEAL_MS  20000
-#define LIMIT_MS 600000
+#define LIMIT_MS      600000
+#define CELL_LIMIT_MS 120000
+#define FAILURES_MAX  10
 
-static void draw_branch(struct sim_world *w, struct sim_branch *b)
+static void add_up(const struct sim_world *w, struct sim_totals *totals)
 {
-    b->writes = sim_below(w, 100) < 80;
-    b->refuses = sim_below(w, 100) < 8;
-}
-
-static void draw_tx(struct sim_world *w, uint32_t index, uint64_t at_ms)
-{
-    struct sim_tx *t = &w->txs[index];
-    uint32_t first = (uint32_t)sim_below(w, w->part_count);
-
-    t->protocol = sim_below(w, 3) == 0 ? ASSENT_3PC : ASSENT_2PC;
-    t->one_shot = sim_below(w, 2) == 0;
-    t->will_roll_back = sim_below(w, 100) < 5;
-    t->keyed = sim_below(w, 2) == 0;
-    t->branch_count = 1 + (uint32_t)sim_below(w, w->part_count);
-    for (uint32_t i = 0; i < t->branch_count; i++) {
-        t->participants[i] = (first + i) % w->part_count;
-        draw_branch(w, &w->parts[t->participants[i]].branches[index]);
+    totals->schedules++;
+    totals->events += w->events;
+    totals->splits += w->splits;
+    totals->unexpected += w->violation != NULL;
+    totals->hash = totals->hash * 31 + w->hash;
+    totals->blocked_majority += w->blocked_majority;
+    totals->blocked_minority += w->blocked_minority;
+    totals->blocked_ms_sum += w->blocked_ms;
+    if (w->blocked_ms > totals->blocked_ms_max)
+        totals->blocked_ms_max = w->blocked_ms;
+    for (uint32_t tx = 0; tx < w->tx_count; tx++) {
+        totals->commits += w->txs[tx].told_committed;
+        totals->aborts += w->txs[tx].told_aborted;
     }
-    sim_schedule(w, at_ms, (struct sim_event){.kind = SIM_EV_BEGIN, .tx = index});
+    for (int i = 0; i < SIM_PROBE_COUNT; i++)
+        totals->probes[i] += w->probes[i];
+    totals->violation = w->violation;
+    totals->violation_tx = w->violation_tx;
+    totals->fault_count = w->fault_count;
 }
 
-/* A tenth of the seeds has no fault, a tenth one kind, a twentieth all, the rest any set. */
-static unsigned draw_faults(struct sim_world *w)
+static void heal(struct sim_world *w)
 {
-    uint64_t arm = sim_below(w, 20);
-
-    if (arm < 2)
-        return 0;
-    if (arm < 4)
-        return 1u << sim_below(w, 7);
-    if (arm == 4)
-        return SIM_ALL;
-    return (unsigned)sim_below(w, SIM_ALL + 1);
+    w->healed = true;
+    sim_trace(w, "from here on nothing fails");
+    sim_join(w);
+    for (uint32_t node = 1; node <= w->part_count; node++)
+        (void)sim_schedule(w, sim_below(w, 100), SIM_EV_CONNECT, node, 0);
 }
 
-static void set_up(struct sim_world *w, uint64_t seed, FILE *trace)
+bool sim_run(struct sim_world *w, uint64_t seed, struct sim_totals *totals)
 {
-    uint64_t at = 0;
+    bool cell = w->options->cell != SIM_CELL_NONE;
+    uint64_t limit = cell ? CELL_LIMIT_MS : LIMIT_MS;
+    struct sim_event *event;
 
-    w->rng = seed;
-    w->hash = 0xcbf29ce484222325u;
-    w->trace = trace;
-    w->healed = true; /* no fault while starting */
-    w->faults = draw_faults(w);
-    w->coord_config = (struct assent_coord_config){.prepare_timeout_ms = 1000,
-                                                   .precommit_timeout_ms = 500,
-                                                   .retry_min_ms = 50,
-                                                   .retry_max_ms = 1000,
-                                                   .abort_delivery_ms = 3000};
-    w->part_count = 1 + (uint32_t)sim_below(w, SIM_PARTS_MAX);
-    w->tx_count = 1 + (uint32_t)sim_below(w, SIM_TXS_MAX);
-    for (uint32_t p = 0; p < w->part_count; p++) {
-        w->parts[p].capabilities = ASSENT_CAP_EVIDENCE | ASSENT_CAP_ONE_PHASE;
-        if (sim_below(w, 2) == 0)
-            w->parts[p].capabilities |= ASSENT_CAP_PREPARED_LIST;
-    }
-    for (uint32_t i = 0; i < w->tx_count; i++, at += sim_below(w, 2000))
-        draw_tx(w, i, at);
-    sim_trace(w, "seed %" PRIu64 " faults %u participants %u transactions %u", seed, w->faults,
-              w->part_count, w->tx_count);
-    sim_coordinator_start(w);
-    for (uint32_t p = 0; p < w->part_count; p++)
-        sim_participant_start(w, p);
-    for (uint64_t ping = 500; ping < HEAL_MS + 10000; ping += 500 + sim_below(w, 3000))
-        sim_schedule(w, ping, (struct sim_event){.kind = SIM_EV_PING});
-    w->healed = false;
-}
-
-/* The coordinator tells everybody below which transaction all have ended and are on record. */
-static void ping(struct sim_world *w)
-{
-    uint32_t below = 0;
-
-    if (!w->coordinator_up)
-        return;
-    while (below < w->tx_count && w->txs[below].begun &&
-           (!w->txs[below].known || w->txs[below].ended))
-        below++;
-    for (uint32_t p = 0; p < w->part_count; p++)
-        sim_participant_event(
-            w, &(struct sim_event){.kind = SIM_EV_PING, .participant = p, .tx = below});
-}
-
-bool sim_run(uint64_t seed, FILE *trace, struct sim_totals *totals)
-{
-    struct sim_world *w = calloc(1, sizeof(*w));
-    struct sim_event event;
-    bool ok;
-
-    if (w == NULL)
-        abort();
-    set_up(w, seed, trace);
-    while (w->violation == NULL && w->now_ms < LIMIT_MS && sim_next(w, &event)) {
-        w->healed = w->now_ms >= HEAL_MS;
-        if (event.kind == SIM_EV_PING)
-            ping(w);
-        sim_coordinator_event(w, &event);
-        sim_participant_event(w, &event);
-        free(event.write);
+    sim_world_reset(w);
+    sim_plan(w, seed);
+    while (w->violation == NULL && w->now_ms < limit && (event = sim_next(w)) != NULL) {
+        if (!cell && !w->healed && w->now_ms >= sim_heal_ms)
+            heal(w);
+        if (event->kind == SIM_EV_CUT || event->kind == SIM_EV_JOIN)
+            sim_network_event(w, event);
+        else if (event->kind == SIM_EV_CONNECT) {
+            sim_coordinator_event(w, event);
+            sim_participant_event(w, event);
+        } else if (event->node == 0) {
+            sim_coordinator_event(w, event);
+        } else {
+            sim_participant_event(w, event);
+        }
         for (uint32_t tx = 0; tx < w->tx_count; tx++)
             sim_check(w, tx);
     }
     if (w->violation == NULL)
         sim_check_end(w);
-    ok = w->violation == NULL;
-    if (!ok)
-        printf("seed %" PRIu64 ": transaction %u: %s\n", seed, w->violation_tx, w->violation);
-    totals->schedules++;
-    totals->events += w->events;
-    totals->splits += w->splits;
-    totals->unexpected += !ok;
-    totals->hash = totals->hash * 31 + w->hash;
-    for (uint32_t tx = 0; tx < w->tx_count; tx++) {
-        totals->commits += w->txs[tx].told_committed;
-        totals->aborts += w->txs[tx].told_aborted;
+    add_up(w, totals);
+    return w->violation == NULL;
+}
+
+/* A path that was never taken shows that the runs do not test what they should. */
+static int report_probes(const struct sim_totals *totals, bool all)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        SIM_PROBES(X)
+#undef X
+    };
+    int missing = 0;
+
+    for (int i = 0; i < SIM_PROBE_COUNT; i++) {
+        missing += totals->probes[i] == 0;
+        if (all || totals->probes[i] == 0)
+            printf("%12" PRIu64 "  %s\n", totals->probes[i], texts[i]);
     }
-    for (size_t i = 0; i < w->heap_count; i++)
-        free(w->heap[i].write);
-    free(w->heap);
-    free(w);
-    return ok;
+    return missing;
 }
 
 static uint64_t number(const char *text, const char *option)
@@ -151,50 +106,144 @@ static uint64_t number(const char *text, const char *option)
     return value;
 }
 
-int main(int argc, char **argv)
+struct arguments {
+    uint64_t schedules, seed;
+    bool probes, shrink, table;
+    const char *json, *seeds;
+};
+
+static const char usage[] =
+    "usage: assent-sim [--schedules N] [--seed FIRST] [--seeds FILE] [--trace] [--shrink]\n"
+    "                  [--probes] [--table [--json FILE]]\n"
+    "Runs seeds FIRST to FIRST+N-1. A failing seed replays with --schedules 1 --trace, and\n"
+    "--shrink prints it with as few faults as still fail. --seeds runs the seeds in a file.\n"
+    "--probes prints how often each rare path was taken; with a million schedules or more,\n"
+    "one never taken fails. --table runs each policy under each fault.\n";
+
+static int parse(int argc, char **argv, struct arguments *a, struct sim_options *options)
 {
-    static const struct option options[] = {
+    static const struct option longs[] = {
         {"schedules", required_argument, NULL, 'n'},
         {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'f'},
         {"trace", no_argument, NULL, 't'},
+        {"shrink", no_argument, NULL, 'k'},
+        {"probes", no_argument, NULL, 'p'},
+        {"table", no_argument, NULL, 'T'},
+        {"json", required_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct sim_totals totals = {0};
-    uint64_t schedules = 1000, seed = 1;
-    struct timespec begin, end;
-    bool trace = false;
     int option;
 
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 'n')
-            schedules = number(optarg, "schedules");
-        else if (option == 's')
-            seed = number(optarg, "seed");
-        else if (option == 't')
-            trace = true;
-        else {
-            fputs("usage: assent-sim [--schedules N] [--seed FIRST] [--trace]\n"
-                  "Runs seeds FIRST to FIRST+N-1; a failing seed replays with --schedules 1.\n",
-                  option == 'h' ? stdout : stderr);
+    while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        switch (option) {
+        case 'n':
+            a->schedules = number(optarg, "schedules");
+            break;
+        case 's':
+            a->seed = number(optarg, "seed");
+            break;
+        case 'f':
+            a->seeds = optarg;
+            break;
+        case 't':
+            options->trace = stdout;
+            break;
+        case 'k':
+            a->shrink = true;
+            break;
+        case 'p':
+            a->probes = true;
+            break;
+        case 'T':
+            a->table = true;
+            break;
+        case 'j':
+            a->json = optarg;
+            break;
+        default:
+            fputs(usage, option == 'h' ? stdout : stderr);
             return option == 'h' ? 0 : 2;
         }
     }
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (uint64_t i = 0; i < schedules && totals.unexpected < 10; i++)
-        sim_run(seed + i, trace ? stdout : NULL, &totals);
-    clock_gettime(CLOCK_MONOTONIC, &end);
+    return -1;
+}
+
+static bool run_one(struct sim_world *w, uint64_t seed, struct sim_totals *totals)
+{
+    if (sim_run(w, seed, totals))
+        return true;
+    printf("seed %" PRIu64 ": transaction %u: %s\n", seed, totals->violation_tx, totals->violation);
+    return totals->unexpected < FAILURES_MAX;
+}
+
+/* Seeds that once found something, one a line, '#' for what. */
+static void run_kept(struct sim_world *w, const char *path, struct sim_totals *totals)
+{
+    FILE *file = fopen(path, "re");
+    char line[200];
+
+    if (file == NULL) {
+        fprintf(stderr, "assent-sim: --seeds: cannot open %s\n", path);
+        exit(2);
+    }
+    while (fgets(line, sizeof(line), file) != NULL)
+        if (line[0] >= '0' && line[0] <= '9')
+            (void)run_one(w, strtoull(line, NULL, 10), totals);
+    fclose(file);
+}
+
+static int conclude(const struct arguments *a, const struct sim_totals *totals, double seconds)
+{
     printf("schedules=%" PRIu64 " events=%" PRIu64 " committed=%" PRIu64 " aborted=%" PRIu64
-           " timeout_rule_splits=%" PRIu64 " unexpected=%" PRIu64 " hash=%016" PRIx64 "\n",
-           totals.schedules, totals.events, totals.commits, totals.aborts, totals.splits,
-           totals.unexpected, totals.hash);
-    fprintf(stderr, "seconds=%.1f\n",
-            (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
-    if (totals.unexpected > 0)
+           " splits=%" PRIu64 " blocked=%" PRIu64 " unexpected=%" PRIu64 " hash=%016" PRIx64 "\n",
+           totals->schedules, totals->events, totals->commits, totals->aborts, totals->splits,
+           totals->blocked_majority + totals->blocked_minority, totals->unexpected, totals->hash);
+    fprintf(stderr, "seconds=%.1f schedules_per_second=%.0f\n", seconds,
+            (double)totals->schedules / (seconds > 0 ? seconds : 1));
+    if (totals->unexpected > 0)
         return 1;
-    if (schedules >= 10000 && totals.splits == 0) {
+    if (totals->schedules >= 10000 && totals->splits == 0) {
         puts("the timeout rule was never caught splitting: the checker is blind");
         return 1;
     }
+    if (a->probes && report_probes(totals, true) > 0 && totals->schedules >= 1000000) {
+        puts("a path above was never taken");
+        return 1;
+    }
     return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {.schedules = 1000, .seed = 1};
+    struct sim_options options = {.faults = SIM_ALL};
+    struct sim_totals totals = {0};
+    struct timespec begin, end;
+    struct sim_world *w;
+    int r = parse(argc, argv, &a, &options);
+
+    if (r >= 0)
+        return r;
+    w = sim_world_new();
+    w->options = &options;
+    if (a.table || a.shrink) {
+        if (a.table)
+            r = sim_table(w, a.seed, a.schedules, a.json);
+        else
+            sim_shrink(w, a.seed);
+        sim_world_free(w);
+        return a.table ? r : 0;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    if (a.seeds != NULL)
+        run_kept(w, a.seeds, &totals);
+    for (uint64_t i = 0; i < a.schedules && run_one(w, a.seed + i, &totals); i++)
+        ;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    sim_world_free(w);
+    return conclude(&a, &totals,
+                    (double)(end.tv_sec - begin.tv_sec) +
+                        (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
 }

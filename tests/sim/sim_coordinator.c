@@ -7,52 +7,41 @@
 
 static struct assent_coord_actions actions;
 
-static void land(struct sim_world *w, const struct sim_event *event)
+void sim_coordinator_land(struct sim_world *w, const struct sim_event *event)
 {
     struct sim_tx *t = &w->txs[event->tx];
+    enum assent_decision stands =
+        t->record.size > 0 ? (enum assent_decision)t->record.bytes[0] : ASSENT_DECISION_NONE;
+    enum assent_decision made = (enum assent_decision)event->bytes[0];
 
-    t->record = *event->write;
-    t->logged_commit |= t->record.bytes[0] == ASSENT_DECISION_COMMIT;
-    t->logged_abort |= t->record.bytes[0] == ASSENT_DECISION_ABORT;
+    /* The register: decided once (the store holds it to that). */
+    if (stands != ASSENT_DECISION_NONE && made != stands)
+        sim_violation(w, event->tx, "AC2: the coordinator's record changed its decision");
+    t->record.size = event->size;
+    memcpy(t->record.bytes, event->bytes, event->size);
+    t->logged_commit |= made == ASSENT_DECISION_COMMIT;
+    t->logged_abort |= made == ASSENT_DECISION_ABORT;
 }
 
-static bool write_happens(struct sim_world *w, struct sim_event *event)
+static bool log_record(struct sim_world *w, uint32_t tx, const struct assent_coord_action *action)
 {
-    /* Unsynced writes are lost, or landed without anybody having been told. */
-    if (event->kind != SIM_EV_COORDINATOR_DURABLE || sim_below(w, 2) == 0)
-        return false;
-    land(w, event);
-    return true;
-}
-
-static void crash(struct sim_world *w)
-{
-    sim_trace(w, "coordinator crashes");
-    sim_crash(w, -1, write_happens);
-    w->coordinator_up = false;
-    for (uint32_t i = 0; i < w->tx_count; i++)
-        w->txs[i].known = false;
-    sim_schedule(w, 10 + sim_below(w, 5000),
-                 (struct sim_event){.kind = SIM_EV_RESTART_COORDINATOR});
-}
-
-static void log_record(struct sim_world *w, uint32_t tx, const struct assent_coord_action *action)
-{
-    struct assent_coord_record record;
-    uint8_t bytes[ASSENT_RECORD_BYTES_MAX];
+    static struct assent_coord_record record;
+    uint8_t bytes[SIM_RECORD_MAX];
     size_t size = 0;
 
     assent_coord_to_record(&w->txs[tx].machine, action->record, &record);
     if (assent_coord_record_encode(&record, bytes, sizeof(bytes), &size) != 0)
         abort();
-    sim_write(w, -1, tx, (int)action->record, action->forced, bytes, size);
+    if (action->record == ASSENT_COORD_RECORD_ABORT)
+        sim_probe(w, SIM_PROBE_KEYED_ABORT);
+    return sim_write(w, 0, tx, (int)action->record, action->forced, bytes, size);
 }
 
 static void reply(struct sim_world *w, uint32_t tx)
 {
     struct sim_tx *t = &w->txs[tx];
 
-    sim_trace(w, "reply tx%u %s", tx, assent_outcome_name(t->machine.outcome));
+    sim_trace(w, "reply tx%u %s", tx, assent_outcome_name((int)t->machine.outcome));
     t->told_committed |= t->machine.outcome == ASSENT_OUTCOME_COMMITTED;
     t->told_aborted |= t->machine.outcome == ASSENT_OUTCOME_ABORTED;
 }
@@ -64,22 +53,21 @@ static void carry_out(struct sim_world *w, uint32_t tx)
     for (size_t i = 0; i < actions.count; i++) {
         const struct assent_coord_action *a = &actions.items[i];
 
-        if (sim_chance(w, SIM_CRASH_COORDINATOR, 2)) {
-            crash(w);
+        if (sim_dies(w, 0))
             return;
-        }
         switch (a->kind) {
         case ASSENT_COORD_ACT_SEND:
-            sim_send(w, SIM_EV_TO_PARTICIPANT, t->participants[a->message.branch - 1], tx,
-                     &a->message);
+            sim_send(w, 0, t->participants[a->message.branch - 1], tx, &a->message);
             break;
         case ASSENT_COORD_ACT_LOG:
-            log_record(w, tx, a);
+            if (!log_record(w, tx, a))
+                return;
             break;
         case ASSENT_COORD_ACT_REPLY:
             reply(w, tx);
             break;
         case ASSENT_COORD_ACT_ALARM:
+            sim_trace(w, "coordinator tx%u alarm", tx);
             w->alarms++;
             break;
         case ASSENT_COORD_ACT_ENDED:
@@ -90,19 +78,43 @@ static void carry_out(struct sim_world *w, uint32_t tx)
             break;
         }
     }
-    if (t->known && t->machine.timer_ms != ASSENT_NO_TIMER)
-        sim_schedule(w, t->machine.timer_ms > w->now_ms ? t->machine.timer_ms - w->now_ms : 0,
-                     (struct sim_event){.kind = SIM_EV_COORDINATOR_TIMER, .tx = tx});
+    if (t->known && !t->ended)
+        sim_arm(w, 0, tx, t->machine.timer_ms, &t->armed_ms);
+}
+
+static void probe(struct sim_world *w, const struct assent_coord *before,
+                  const struct assent_coord *after, const struct assent_coord_event *event)
+{
+    bool elected =
+        before->phase == ASSENT_COORD_TERMINATING && before->member.role == ASSENT_MEMBER_PROPOSING;
+
+    if (after->decision == before->decision)
+        return;
+    if (elected && event->message.kind == ASSENT_MSG_PROPOSE_ACK)
+        sim_probe(w, after->decision == ASSENT_DECISION_COMMIT ? SIM_PROBE_COMMITTED_BY_COORDINATOR
+                                                               : SIM_PROBE_ABORTED_BY_COORDINATOR);
+    else if (event->message.kind == ASSENT_MSG_COMMIT || event->message.kind == ASSENT_MSG_ABORT)
+        sim_probe(w, SIM_PROBE_COORDINATOR_LEARNED);
+    else if (before->phase == ASSENT_COORD_PRECOMMITTING &&
+             after->termination == ASSENT_TERMINATION_QUORUM)
+        for (uint32_t i = 0; i < after->branch_count; i++)
+            if (!after->branches[i].precommitted) {
+                sim_probe(w, SIM_PROBE_COMMITTED_BY_QUORUM);
+                return;
+            }
 }
 
 static void step(struct sim_world *w, uint32_t tx, struct assent_coord_event event)
 {
     struct sim_tx *t = &w->txs[tx];
+    struct assent_coord before;
 
-    if (!w->coordinator_up || !t->known || t->ended)
+    if (!w->nodes[0].up || !t->known || t->ended)
         return;
-    event.now_ms = w->now_ms;
+    event.now_ms = sim_clock(w, 0);
+    before = t->machine;
     assent_coord_step(&t->machine, &w->coord_config, &event, &actions);
+    probe(w, &before, &t->machine, &event);
     carry_out(w, tx);
 }
 
@@ -110,97 +122,122 @@ static void begin(struct sim_world *w, uint32_t tx)
 {
     struct sim_tx *t = &w->txs[tx];
 
-    if (!w->coordinator_up)
+    if (!w->nodes[0].up)
         return;
     t->begun = t->known = true;
+    t->armed_ms = SIM_NEVER;
     t->gtrid = assent_gtrid_make(1, 1, w->incarnation, tx + 1);
     assent_coord_init(&t->machine, &t->gtrid,
                       &(struct assent_coord_begin){.protocol = t->protocol,
-                                                   .termination = t->protocol == ASSENT_3PC
-                                                                      ? ASSENT_TERMINATION_TIMEOUT
-                                                                      : ASSENT_TERMINATION_NONE,
+                                                   .termination = t->termination,
                                                    .keyed = t->keyed,
-                                                   .deadline_ms = w->now_ms + 3000,
+                                                   .deadline_ms = sim_clock(w, 0) + 3000,
                                                    .seed = sim_below(w, UINT64_MAX)});
-    for (uint32_t i = 0; i < t->branch_count; i++)
+    for (uint32_t i = 0; i < t->branch_count; i++) {
+        t->epochs[i] = w->parts[t->participants[i]].epoch;
         step(w, tx,
              (struct assent_coord_event){.kind = ASSENT_COORD_EV_ENLIST,
-                                         .participant = t->participants[i] + 1,
-                                         .epoch = w->parts[t->participants[i]].epoch,
+                                         .participant = t->participants[i],
+                                         .epoch = t->epochs[i],
                                          .has_work = t->one_shot,
                                          .one_phase = true});
+    }
     for (uint32_t i = 0; !t->one_shot && t->known && i < t->branch_count; i++) {
         struct assent_message message;
 
-        assent_coord_work_message(&t->machine, &w->coord_config, i + 1, w->now_ms, &message);
-        sim_send(w, SIM_EV_TO_PARTICIPANT, t->participants[i], tx, &message);
+        assent_coord_work_message(&t->machine, &w->coord_config, i + 1, sim_clock(w, 0), &message);
+        sim_send(w, 0, t->participants[i], tx, &message);
     }
-    sim_schedule(w, t->one_shot ? 0 : 100 + sim_below(w, 400),
-                 (struct sim_event){.kind = SIM_EV_COMMIT, .tx = tx});
+    (void)sim_schedule(w, t->one_shot ? 0 : 100 + sim_below(w, 400), SIM_EV_COMMIT, 0, tx);
+}
+
+static void answer_unknown(struct sim_world *w, const struct sim_event *event,
+                           const struct assent_message *message)
+{
+    static struct assent_coord_record record;
+    struct sim_tx *t = &w->txs[event->tx];
+
+    if (t->record.size > 0 &&
+        assent_coord_record_decode(t->record.bytes, t->record.size, &record) != 0)
+        abort();
+    if (t->record.size == 0 && message->kind == ASSENT_MSG_ELECT)
+        sim_probe(w, SIM_PROBE_PRESUMED_TO_CANDIDATE);
+    assent_coord_answer_unknown(&w->coord_config, t->record.size > 0 ? &record : NULL, message,
+                                &actions);
+    for (size_t i = 0; i < actions.count; i++)
+        sim_send(w, 0, event->from, event->tx, &actions.items[i].message);
 }
 
 static void on_message(struct sim_world *w, const struct sim_event *event)
 {
     struct sim_tx *t = &w->txs[event->tx];
-    struct assent_coord_record record;
+    struct assent_message message;
 
-    if (!w->coordinator_up)
+    if (!w->nodes[0].up)
         return;
-    if (t->known && !t->ended) {
-        if (event->message.kind != ASSENT_MSG_WORK_REPLY)
-            step(w, event->tx,
-                 (struct assent_coord_event){.kind = ASSENT_COORD_EV_MESSAGE,
-                                             .message = event->message});
-        else if (event->message.vote == ASSENT_VOTE_NO)
-            step(w, event->tx,
-                 (struct assent_coord_event){.kind = ASSENT_COORD_EV_WORK_FAILED,
-                                             .branch = event->message.branch});
-        return;
-    }
-    if (t->record.size > 0 &&
-        assent_coord_record_decode(t->record.bytes, t->record.size, &record) != 0)
-        abort();
-    assent_coord_answer_unknown(&w->coord_config, t->record.size > 0 ? &record : NULL,
-                                &event->message, &actions);
-    for (size_t i = 0; i < actions.count; i++)
-        sim_send(w, SIM_EV_TO_PARTICIPANT, event->participant, event->tx,
-                 &actions.items[i].message);
+    sim_receive(event, &message);
+    if (!t->known || t->ended)
+        answer_unknown(w, event, &message);
+    else if (message.kind != ASSENT_MSG_WORK_REPLY)
+        step(w, event->tx,
+             (struct assent_coord_event){.kind = ASSENT_COORD_EV_MESSAGE, .message = message});
+    else if (message.vote == ASSENT_VOTE_NO)
+        step(w, event->tx,
+             (struct assent_coord_event){.kind = ASSENT_COORD_EV_WORK_FAILED,
+                                         .branch = message.branch});
 }
 
-static void on_durable(struct sim_world *w, struct sim_event *event)
+static void on_durable(struct sim_world *w, const struct sim_event *event)
 {
-    land(w, event);
-    sim_trace(w, "durable tx%u %s", event->tx, assent_coord_record_name(event->record_kind));
+    sim_coordinator_land(w, event);
+    sim_trace(w, "coordinator tx%u has on disk: %s", event->tx,
+              assent_coord_record_name(event->record_kind));
     step(w, event->tx,
          (struct assent_coord_event){.kind = ASSENT_COORD_EV_DURABLE,
                                      .record = (enum assent_coord_record_kind)event->record_kind,
-                                     .standing = (enum assent_decision)event->write->bytes[0]});
+                                     .standing = (enum assent_decision)event->bytes[0]});
 }
 
 void sim_coordinator_start(struct sim_world *w)
 {
-    struct assent_coord_record record;
+    static struct assent_coord_record record;
 
-    w->coordinator_up = true;
+    w->nodes[0].up = true;
     w->incarnation++;
     w->coord_config.incarnation = w->incarnation;
     sim_trace(w, "coordinator starts, incarnation %u", w->incarnation);
-    for (uint32_t i = 0; i < w->tx_count && w->coordinator_up; i++) {
+    for (uint32_t i = 0; i < w->tx_count && w->nodes[0].up; i++) {
         struct sim_tx *t = &w->txs[i];
 
         if (t->record.size == 0)
             continue;
         if (assent_coord_record_decode(t->record.bytes, t->record.size, &record) != 0)
             abort();
-        assent_coord_recover(&t->machine, &w->coord_config, &record, w->now_ms,
+        if (record.kind == ASSENT_COORD_RECORD_PREABORT)
+            sim_probe(w, SIM_PROBE_COORDINATOR_RECOVERED_PREABORTED);
+        assent_coord_recover(&t->machine, &w->coord_config, &record, sim_clock(w, 0),
                              sim_below(w, UINT64_MAX), &actions);
         t->known = true;
         t->ended = t->machine.phase == ASSENT_COORD_ENDED;
+        t->armed_ms = SIM_NEVER;
         carry_out(w, i);
     }
-    for (uint32_t i = 0; i < w->part_count; i++)
-        sim_schedule(w, sim_below(w, 100),
-                     (struct sim_event){.kind = SIM_EV_CONNECT, .participant = i});
+    for (uint32_t node = 1; node <= w->part_count; node++)
+        (void)sim_schedule(w, sim_below(w, 100), SIM_EV_CONNECT, node, 0);
+}
+
+static void ping(struct sim_world *w)
+{
+    uint32_t below = 0;
+
+    if (!w->nodes[0].up)
+        return;
+    while (below < w->tx_count && w->txs[below].begun &&
+           (!w->txs[below].known || w->txs[below].ended))
+        below++;
+    for (uint32_t node = 1; node <= w->part_count; node++)
+        if ((w->cut[0] >> node & 1) == 0 && w->nodes[0].paused_until <= w->now_ms)
+            sim_participants_ping(w, node, below);
 }
 
 void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
@@ -216,33 +253,34 @@ void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
                                                .reason = ASSENT_REASON_REQUESTED}
                  : (struct assent_coord_event){.kind = ASSENT_COORD_EV_COMMIT});
         break;
-    case SIM_EV_TO_COORDINATOR:
+    case SIM_EV_MESSAGE:
         on_message(w, event);
         break;
-    case SIM_EV_COORDINATOR_TIMER:
+    case SIM_EV_TIMER:
+        w->txs[event->tx].armed_ms = SIM_NEVER;
         step(w, event->tx, (struct assent_coord_event){.kind = ASSENT_COORD_EV_TIMER});
         break;
-    case SIM_EV_COORDINATOR_DURABLE:
+    case SIM_EV_DURABLE:
         on_durable(w, event);
         break;
-    case SIM_EV_RESTART_COORDINATOR:
-        if (!w->coordinator_up)
+    case SIM_EV_RESTART:
+        if (!w->nodes[0].up)
             sim_coordinator_start(w);
         break;
     case SIM_EV_CONNECT:
         for (uint32_t i = 0; i < w->tx_count; i++)
             step(w, i,
                  (struct assent_coord_event){.kind = ASSENT_COORD_EV_PEER_UP,
-                                             .participant = event->participant + 1,
-                                             .epoch = w->parts[event->participant].epoch});
+                                             .participant = event->node,
+                                             .epoch = w->parts[event->node].epoch});
         break;
     case SIM_EV_PING:
-    case SIM_EV_TO_PARTICIPANT:
-    case SIM_EV_PARTICIPANT_TIMER:
-    case SIM_EV_PARTICIPANT_DURABLE:
+        ping(w);
+        break;
     case SIM_EV_RM_EFFECT:
     case SIM_EV_RM_ANSWER:
-    case SIM_EV_RESTART_PARTICIPANT:
+    case SIM_EV_CUT:
+    case SIM_EV_JOIN:
         break;
     }
 }

@@ -1,8 +1,4 @@
-/*
- * sim_participant.c: drives the participants' machines, each with its own durable store and a
- * resource manager that behaves like a database: "no such branch" after it has finished one, a
- * marker as the only proof, active work lost in a crash.
- */
+/* sim_participant.c: drives the participants' machines, each with its own durable store. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,40 +6,15 @@
 
 static struct assent_part_actions actions;
 
-static void apply_effect(struct sim_world *w, struct sim_event *event);
-
-static bool effect_happens(struct sim_world *w, struct sim_event *event)
+void sim_participant_land(struct sim_world *w, const struct sim_event *event)
 {
-    if (sim_below(w, 2) == 0)
-        return false;
-    if (event->kind == SIM_EV_PARTICIPANT_DURABLE)
-        w->parts[event->participant].branches[event->tx].record = *event->write;
-    else if (event->kind == SIM_EV_RM_EFFECT)
-        apply_effect(w, event); /* the call had left the process */
-    return true;
-}
+    struct sim_branch *b = &w->parts[event->node].branches[event->tx];
 
-static void crash(struct sim_world *w, uint32_t p)
-{
-    struct sim_participant *part = &w->parts[p];
-
-    sim_trace(w, "p%u crashes", p);
-    sim_crash(w, (int)p, effect_happens);
-    part->up = false;
-    for (uint32_t i = 0; i < w->tx_count; i++) {
-        part->branches[i].known = false;
-        if (part->branches[i].rm == SIM_RM_ACTIVE)
-            part->branches[i].rm = SIM_RM_NONE;
-    }
-    sim_schedule(w, 10 + sim_below(w, 5000),
-                 (struct sim_event){.kind = SIM_EV_RESTART_PARTICIPANT, .participant = p});
-}
-
-static void violation(struct sim_world *w, uint32_t tx, const char *what)
-{
-    if (w->violation == NULL) {
-        w->violation = what;
-        w->violation_tx = tx;
+    b->record.size = event->size;
+    memcpy(b->record.bytes, event->bytes, event->size);
+    if (event->record_kind == ASSENT_PART_RECORD_DECIDED && b->voted_yes) {
+        b->decided_commit |= event->bytes[0] == ASSENT_DECISION_COMMIT;
+        b->decided_abort |= event->bytes[0] == ASSENT_DECISION_ABORT;
     }
 }
 
@@ -55,80 +26,88 @@ static void check_send(struct sim_world *w, uint32_t tx, struct sim_branch *b,
         return;
     /* After a rollback, which only a decided abort brings, a restart that has lost the lazy record
      * of it may say yes again: nobody counts that any more. */
-    if (message->vote == ASSENT_VOTE_YES && !b->was_prepared)
-        violation(w, tx, "a yes vote was sent for a branch that is not prepared");
+    if (message->vote == ASSENT_VOTE_YES && !b->was_prepared && !b->machine.witness)
+        sim_violation(w, tx, "a yes vote was sent for a branch that is not prepared");
     if (message->vote == ASSENT_VOTE_YES && w->txs[tx].protocol == ASSENT_3PC &&
         b->record.size == 0)
-        violation(w, tx, "a 3pc yes vote was sent before its record was durable");
+        sim_violation(w, tx, "a 3pc yes vote was sent before its record was durable");
     b->voted_yes |= message->vote == ASSENT_VOTE_YES || message->vote == ASSENT_VOTE_READ_ONLY;
+    if (message->vote == ASSENT_VOTE_YES && b->doubt_ms == 0)
+        b->doubt_ms = w->now_ms;
 }
 
-static void log_record(struct sim_world *w, uint32_t p, uint32_t tx,
+static void send_one(struct sim_world *w, uint32_t node, uint32_t tx,
+                     const struct assent_message *message, uint32_t to)
+{
+    const struct sim_tx *t = &w->txs[tx];
+    struct assent_message addressed = *message;
+
+    assent_part_address(&addressed, to);
+    if (to == ASSENT_TO_COORDINATOR) {
+        sim_send(w, node, 0, tx, &addressed);
+        return;
+    }
+    addressed.epoch = t->epochs[to - 1];
+    sim_send(w, node, t->participants[to - 1], tx, &addressed);
+}
+
+static void send(struct sim_world *w, uint32_t node, uint32_t tx,
+                 const struct assent_part_action *action)
+{
+    check_send(w, tx, &w->parts[node].branches[tx], &action->message);
+    if (action->to != ASSENT_TO_ALL) {
+        send_one(w, node, tx, &action->message, action->to);
+        return;
+    }
+    for (uint32_t to = 0; to <= w->txs[tx].branch_count; to++)
+        if (to != action->message.from)
+            send_one(w, node, tx, &action->message, to);
+}
+
+static bool log_record(struct sim_world *w, uint32_t node, uint32_t tx,
                        const struct assent_part_action *action)
 {
-    struct assent_part_record record;
-    uint8_t bytes[ASSENT_RECORD_BYTES_MAX];
+    static struct assent_part_record record;
+    uint8_t bytes[SIM_RECORD_MAX];
     size_t size = 0;
 
-    assent_part_to_record(&w->parts[p].branches[tx].machine, action->record, &record);
+    assent_part_to_record(&w->parts[node].branches[tx].machine, action->record, &record);
     if (assent_part_record_encode(&record, bytes, sizeof(bytes), &size) != 0)
         abort();
-    sim_write(w, (int)p, tx, (int)action->record, action->forced, bytes, size);
+    return sim_write(w, node, tx, (int)action->record, action->forced, bytes, size);
 }
 
-static void call_rm(struct sim_world *w, uint32_t p, uint32_t tx,
-                    const struct assent_part_action *action)
+static void carry_out(struct sim_world *w, uint32_t node, uint32_t tx)
 {
-    struct sim_branch *b = &w->parts[p].branches[tx];
-    uint64_t at = w->now_ms + 1 + sim_below(w, 5);
-
-    if (at <= b->rm_at_ms)
-        at = b->rm_at_ms + 1;
-    b->rm_at_ms = at;
-    sim_schedule(w, at - w->now_ms,
-                 (struct sim_event){.kind = SIM_EV_RM_EFFECT,
-                                    .participant = p,
-                                    .tx = tx,
-                                    .operation = action->operation,
-                                    .with_begin = action->with_begin,
-                                    .with_work = action->with_work});
-}
-
-static void carry_out(struct sim_world *w, uint32_t p, uint32_t tx)
-{
-    struct sim_branch *b = &w->parts[p].branches[tx];
+    struct sim_branch *b = &w->parts[node].branches[tx];
 
     for (size_t i = 0; i < actions.count; i++) {
         const struct assent_part_action *a = &actions.items[i];
 
-        if (sim_chance(w, SIM_CRASH_PARTICIPANT, 2)) {
-            crash(w, p);
+        if (sim_dies(w, node))
             return;
-        }
         switch (a->kind) {
         case ASSENT_PART_ACT_SEND:
         case ASSENT_PART_ACT_WORK_DONE:
-            check_send(w, tx, b, &a->message);
-            sim_send(w, SIM_EV_TO_COORDINATOR, p, tx, &a->message);
+            send(w, node, tx, a);
             break;
         case ASSENT_PART_ACT_LOG:
-            log_record(w, p, tx, a);
+            if (!log_record(w, node, tx, a))
+                return;
             break;
         case ASSENT_PART_ACT_CALL:
-            call_rm(w, p, tx, a);
+            sim_rm_call(w, node, tx, a);
             break;
         case ASSENT_PART_ACT_ALARM:
-            sim_trace(w, "p%u tx%u alarm", p, tx);
+            sim_trace(w, "participant %u tx%u alarm", node, tx);
             w->alarms++;
             break;
         case ASSENT_PART_ACT_ENDED:
             break;
         }
     }
-    if (b->known && b->machine.timer_ms != ASSENT_NO_TIMER)
-        sim_schedule(
-            w, b->machine.timer_ms > w->now_ms ? b->machine.timer_ms - w->now_ms : 0,
-            (struct sim_event){.kind = SIM_EV_PARTICIPANT_TIMER, .participant = p, .tx = tx});
+    if (b->known)
+        sim_arm(w, node, tx, b->machine.timer_ms, &b->armed_ms);
 }
 
 static struct assent_part_config config_of(const struct sim_participant *part)
@@ -140,192 +119,157 @@ static struct assent_part_config config_of(const struct sim_participant *part)
                                        .inquire_ms = 300};
 }
 
-static void step(struct sim_world *w, uint32_t p, uint32_t tx, struct assent_part_event event)
+static void probe_election(struct sim_world *w, const struct assent_part *before,
+                           const struct assent_part *after, const struct assent_part_event *event)
 {
-    struct sim_participant *part = &w->parts[p];
+    const struct assent_member *m = &after->member;
+    enum assent_message_kind kind = event->message.kind;
+
+    if (m->state == before->member.state && m->last_elected == before->member.last_elected &&
+        kind == ASSENT_MSG_PRECOMMIT && before->phase == ASSENT_PART_PREPARED &&
+        m->last_elected > ASSENT_BALLOT_FIRST)
+        sim_probe(w, SIM_PROBE_PRECOMMIT_REFUSED);
+    if (before->member.role != ASSENT_MEMBER_IDLE && m->role == ASSENT_MEMBER_IDLE)
+        sim_probe(w, SIM_PROBE_OUTBID);
+    if (before->member.state == ASSENT_MEMBER_PREABORTED && m->state == ASSENT_MEMBER_PRECOMMITTED)
+        sim_probe(w, SIM_PROBE_PROPOSAL_TURNED);
+    if (before->member.state == ASSENT_MEMBER_PRECOMMITTED && m->state == ASSENT_MEMBER_PREABORTED)
+        sim_probe(w, SIM_PROBE_PROPOSAL_TURNED_BACK);
+    if (before->elections < 5 && after->elections == 5)
+        sim_probe(w, SIM_PROBE_MANY_ELECTIONS);
+    if (after->witness && m->role == ASSENT_MEMBER_PROPOSING &&
+        before->member.role != ASSENT_MEMBER_PROPOSING)
+        sim_probe(w, SIM_PROBE_WITNESS);
+    if (m->led && !before->member.led)
+        sim_probe(w, SIM_PROBE_LED);
+    if (after->tell_all && !before->tell_all)
+        sim_probe(w, after->decision == ASSENT_DECISION_COMMIT ? SIM_PROBE_COMMITTED_BY_PARTICIPANT
+                                                               : SIM_PROBE_ABORTED_BY_PARTICIPANT);
+}
+
+static void probe(struct sim_world *w, const struct assent_part *before,
+                  const struct assent_part *after, const struct assent_part_event *event)
+{
+    bool decided =
+        before->decision == ASSENT_DECISION_NONE && after->decision != ASSENT_DECISION_NONE;
+
+    if (after->protocol == ASSENT_3PC && after->termination != ASSENT_TERMINATION_TIMEOUT)
+        probe_election(w, before, after, event);
+    if (after->asked && !before->asked)
+        sim_probe(w, SIM_PROBE_REFUSED_FOR_GOOD);
+    if (before->closed && event->message.kind == ASSENT_MSG_ELECT)
+        sim_probe(w, SIM_PROBE_CLOSED_ASKED);
+    if (before->phase == ASSENT_PART_NONE && after->phase == ASSENT_PART_NONE &&
+        event->message.kind == ASSENT_MSG_ELECT)
+        sim_probe(w, SIM_PROBE_STALE_ANSWERED);
+    if (decided && after->protocol == ASSENT_2PC && event->message.from > 0 &&
+        event->kind == ASSENT_PART_EV_MESSAGE && assent_part_in_doubt(before))
+        sim_probe(w, SIM_PROBE_PEER_TOLD);
+}
+
+static void step(struct sim_world *w, uint32_t node, uint32_t tx, struct assent_part_event event)
+{
+    struct sim_participant *part = &w->parts[node];
     struct sim_branch *b = &part->branches[tx];
     struct assent_part_config config = config_of(part);
+    struct assent_part before;
 
-    if (!part->up || !b->known)
+    if (!w->nodes[node].up || !b->known)
         return;
-    event.now_ms = w->now_ms;
+    event.now_ms = sim_clock(w, node);
+    before = b->machine;
     assent_part_step(&b->machine, &config, &event, &actions);
-    carry_out(w, p, tx);
+    probe(w, &before, &b->machine, &event);
+    if (b->doubt_ms != 0 && b->decided_ms == 0 && b->machine.decision != ASSENT_DECISION_NONE)
+        b->decided_ms = w->now_ms;
+    carry_out(w, node, tx);
 }
 
 static void on_message(struct sim_world *w, const struct sim_event *event)
 {
-    struct sim_participant *part = &w->parts[event->participant];
+    struct sim_participant *part = &w->parts[event->node];
     struct sim_branch *b = &part->branches[event->tx];
     bool closed = event->tx < part->ended_below;
     bool was_known = b->known;
+    struct assent_message message;
 
-    if (!part->up)
+    if (!w->nodes[event->node].up)
         return;
+    sim_receive(event, &message);
     if (!was_known) {
         if (closed)
-            assent_part_init_closed(&b->machine, &event->message.gtrid, event->message.branch);
+            assent_part_init_closed(&b->machine, &message.gtrid, message.branch);
         else
-            assent_part_init(&b->machine, &event->message.gtrid, event->message.branch,
-                             sim_below(w, UINT64_MAX));
+            assent_part_init(&b->machine, &message.gtrid, message.branch, sim_below(w, UINT64_MAX));
         b->known = true;
+        b->armed_ms = SIM_NEVER;
     }
-    step(w, event->participant, event->tx,
-         (struct assent_part_event){.kind = ASSENT_PART_EV_MESSAGE, .message = event->message});
+    step(w, event->node, event->tx,
+         (struct assent_part_event){.kind = ASSENT_PART_EV_MESSAGE, .message = message});
     if ((!was_known && closed) || b->machine.phase == ASSENT_PART_NONE)
         b->known = false;
 }
 
-static enum assent_rm_result effect_prepare(struct sim_world *w, struct sim_branch *b)
+static void on_durable(struct sim_world *w, const struct sim_event *event)
 {
-    if (b->rm == SIM_RM_NONE)
-        return ASSENT_RM_NOT_FOUND;
-    if (b->rm == SIM_RM_PREPARED)
-        return ASSENT_RM_OK;
-    if (b->refuses) {
-        if (sim_below(w, 2) == 0)
-            return ASSENT_RM_FAILED;
-        b->rm = SIM_RM_NONE;
-        return ASSENT_RM_REFUSED;
-    }
-    b->rm = b->writes ? SIM_RM_PREPARED : SIM_RM_NONE;
-    b->was_prepared |= b->writes;
-    return b->writes ? ASSENT_RM_OK : ASSENT_RM_READ_ONLY;
-}
-
-static enum assent_rm_result effect_commit(struct sim_world *w, uint32_t tx, struct sim_branch *b,
-                                           bool one_phase)
-{
-    if (b->rm == SIM_RM_NONE)
-        return ASSENT_RM_NOT_FOUND;
-    if (one_phase && b->refuses) {
-        b->rm = SIM_RM_NONE;
-        return ASSENT_RM_REFUSED;
-    }
-    if (one_phase != (b->rm == SIM_RM_ACTIVE)) {
-        violation(w, tx, "commit of a branch that was not prepared, or one-phase of one that was");
-        return ASSENT_RM_UNKNOWN_CODE;
-    }
-    b->rm = SIM_RM_NONE;
-    b->marker = true;
-    b->committed = true;
-    return ASSENT_RM_OK;
-}
-
-static enum assent_rm_result effect_rollback(struct sim_branch *b)
-{
-    if (b->rm == SIM_RM_NONE)
-        return ASSENT_RM_NOT_FOUND;
-    b->aborted_after_yes |= b->rm == SIM_RM_PREPARED && b->voted_yes;
-    b->rm = SIM_RM_NONE;
-    return ASSENT_RM_OK;
-}
-
-static void apply_effect(struct sim_world *w, struct sim_event *event)
-{
-    struct sim_branch *b = &w->parts[event->participant].branches[event->tx];
-
-    if (event->with_begin && b->rm == SIM_RM_NONE)
-        b->rm = SIM_RM_ACTIVE;
-    switch (event->operation) {
-    case ASSENT_OP_WORK:
-        event->result = b->rm == SIM_RM_ACTIVE ? ASSENT_RM_OK : ASSENT_RM_FAILED;
-        break;
-    case ASSENT_OP_PREPARE:
-        event->result = effect_prepare(w, b);
-        break;
-    case ASSENT_OP_COMMIT:
-        event->result = effect_commit(w, event->tx, b, false);
-        break;
-    case ASSENT_OP_ONE_PHASE:
-        event->result = effect_commit(w, event->tx, b, true);
-        break;
-    case ASSENT_OP_ROLLBACK:
-        event->result = effect_rollback(b);
-        break;
-    case ASSENT_OP_EVIDENCE:
-        if (b->marker)
-            event->result = ASSENT_RM_WAS_COMMITTED;
-        else
-            event->result = b->rm == SIM_RM_PREPARED ? ASSENT_RM_OK : ASSENT_RM_WAS_ABORTED;
-        break;
-    case ASSENT_OP_FORGET:
-    case ASSENT_OP_COUNT:
-        abort();
-    }
-    sim_trace(w, "rm p%u tx%u op=%d %s", event->participant, event->tx, event->operation,
-              assent_rm_result_name(event->result));
-}
-
-static void on_effect(struct sim_world *w, struct sim_event *event)
-{
-    static const enum assent_rm_result troubles[] = {ASSENT_RM_UNAVAILABLE, ASSENT_RM_RETRY,
-                                                     ASSENT_RM_UNKNOWN_CODE};
-    struct sim_event answer = *event;
-
-    if (!sim_chance(w, SIM_RM_TROUBLE, 15)) {
-        apply_effect(w, &answer);
-    } else if (sim_below(w, 2) == 0) {
-        apply_effect(w, &answer); /* done, but the answer is lost */
-        answer.result = ASSENT_RM_UNAVAILABLE;
-    } else {
-        answer.result = troubles[sim_below(w, 3)];
-    }
-    answer.kind = SIM_EV_RM_ANSWER;
-    /* Answers keep the order of the calls. */
-    sim_schedule(w, 0, answer);
-}
-
-static void on_durable(struct sim_world *w, struct sim_event *event)
-{
-    w->parts[event->participant].branches[event->tx].record = *event->write;
-    sim_trace(w, "durable p%u tx%u %s", event->participant, event->tx,
+    sim_participant_land(w, event);
+    sim_trace(w, "participant %u tx%u has on disk: %s", event->node, event->tx,
               assent_part_record_name(event->record_kind));
-    step(w, event->participant, event->tx,
+    step(w, event->node, event->tx,
          (struct assent_part_event){.kind = ASSENT_PART_EV_DURABLE,
                                     .record = (enum assent_part_record_kind)event->record_kind});
 }
 
-void sim_participant_start(struct sim_world *w, uint32_t p)
+static void recover(struct sim_world *w, uint32_t node, uint32_t tx)
 {
-    struct sim_participant *part = &w->parts[p];
-    struct assent_part_record record;
+    static struct assent_part_record record;
+    struct sim_branch *b = &w->parts[node].branches[tx];
+    struct assent_part_config config = config_of(&w->parts[node]);
+    uint64_t seed = sim_below(w, UINT64_MAX);
+    uint32_t number = 0;
 
-    part->up = true;
-    part->epoch++;
-    sim_trace(w, "p%u starts, epoch %u", p, part->epoch);
-    for (uint32_t tx = 0; tx < w->tx_count && part->up; tx++) {
-        struct sim_branch *b = &part->branches[tx];
-        struct assent_part_config config = config_of(part);
-        uint32_t number = 0;
-
-        if (b->record.size > 0) {
-            if (assent_part_record_decode(b->record.bytes, b->record.size, &record) != 0)
-                abort();
-            assent_part_recover(&b->machine, &config, &record, w->now_ms, sim_below(w, UINT64_MAX),
-                                &actions);
-        } else if (b->rm == SIM_RM_PREPARED) {
-            while (w->txs[tx].participants[number] != p)
-                number++;
-            assent_part_recover_listed(&b->machine, &config, &w->txs[tx].gtrid, number + 1,
-                                       w->now_ms, sim_below(w, UINT64_MAX), &actions);
-        } else {
-            continue;
-        }
-        b->known = true;
-        carry_out(w, p, tx);
+    if (b->record.size > 0) {
+        if (assent_part_record_decode(b->record.bytes, b->record.size, &record) != 0)
+            abort();
+        if (record.kind == ASSENT_PART_RECORD_PRECOMMITTED)
+            sim_probe(w, SIM_PROBE_RECOVERED_PRECOMMITTED);
+        if (record.kind == ASSENT_PART_RECORD_PREABORTED)
+            sim_probe(w, SIM_PROBE_RECOVERED_PREABORTED);
+        assent_part_recover(&b->machine, &config, &record, sim_clock(w, node), seed, &actions);
+    } else if (b->rm == SIM_RM_PREPARED) { /* what an RM without a list leaves is its operator's */
+        while (w->txs[tx].participants[number] != node)
+            number++;
+        assent_part_recover_listed(&b->machine, &config, &w->txs[tx].gtrid, number + 1,
+                                   w->txs[tx].protocol == ASSENT_3PC ? ASSENT_LISTED_3PC
+                                                                     : ASSENT_LISTED_2PC,
+                                   sim_clock(w, node), seed, &actions);
+    } else {
+        return;
     }
-    sim_schedule(w, sim_below(w, 100),
-                 (struct sim_event){.kind = SIM_EV_CONNECT, .participant = p});
+    b->known = true;
+    b->armed_ms = SIM_NEVER;
+    carry_out(w, node, tx);
+}
+
+void sim_participant_start(struct sim_world *w, uint32_t node)
+{
+    struct sim_participant *part = &w->parts[node];
+
+    w->nodes[node].up = true;
+    part->epoch++;
+    sim_trace(w, "participant %u starts, epoch %u", node, part->epoch);
+    for (uint32_t tx = 0; tx < w->tx_count && w->nodes[node].up; tx++)
+        recover(w, node, tx);
+    (void)sim_schedule(w, sim_below(w, 100), SIM_EV_CONNECT, node, 0);
 }
 
 /* The coordinator has ended these: drop what is final, first our record, later the RM's proof, so
  * that no crash in between leaves a branch that asks and finds no proof. */
-static void on_ping(struct sim_world *w, uint32_t p, uint32_t ended_below)
+void sim_participants_ping(struct sim_world *w, uint32_t node, uint32_t ended_below)
 {
-    struct sim_participant *part = &w->parts[p];
+    struct sim_participant *part = &w->parts[node];
 
-    if (!part->up)
+    if (!w->nodes[node].up || w->nodes[node].paused_until > w->now_ms)
         return;
     for (uint32_t tx = 0; tx < ended_below; tx++) {
         struct sim_branch *b = &part->branches[tx];
@@ -347,43 +291,38 @@ static void on_ping(struct sim_world *w, uint32_t p, uint32_t ended_below)
 void sim_participant_event(struct sim_world *w, struct sim_event *event)
 {
     switch (event->kind) {
-    case SIM_EV_TO_PARTICIPANT:
+    case SIM_EV_MESSAGE:
         on_message(w, event);
         break;
-    case SIM_EV_PARTICIPANT_TIMER:
-        step(w, event->participant, event->tx,
-             (struct assent_part_event){.kind = ASSENT_PART_EV_TIMER});
+    case SIM_EV_TIMER:
+        w->parts[event->node].branches[event->tx].armed_ms = SIM_NEVER;
+        step(w, event->node, event->tx, (struct assent_part_event){.kind = ASSENT_PART_EV_TIMER});
         break;
-    case SIM_EV_PARTICIPANT_DURABLE:
+    case SIM_EV_DURABLE:
         on_durable(w, event);
         break;
     case SIM_EV_RM_EFFECT:
-        on_effect(w, event);
+        sim_rm_event(w, event);
         break;
     case SIM_EV_RM_ANSWER:
-        step(w, event->participant, event->tx,
+        step(w, event->node, event->tx,
              (struct assent_part_event){.kind = ASSENT_PART_EV_RM,
                                         .operation = event->operation,
                                         .result = event->result});
         break;
-    case SIM_EV_RESTART_PARTICIPANT:
-        if (!w->parts[event->participant].up)
-            sim_participant_start(w, event->participant);
+    case SIM_EV_RESTART:
+        if (!w->nodes[event->node].up)
+            sim_participant_start(w, event->node);
         break;
     case SIM_EV_CONNECT:
         for (uint32_t tx = 0; tx < w->tx_count; tx++)
-            step(w, event->participant, tx,
-                 (struct assent_part_event){.kind = ASSENT_PART_EV_PEER_UP});
-        break;
-    case SIM_EV_PING:
-        on_ping(w, event->participant, event->tx);
+            step(w, event->node, tx, (struct assent_part_event){.kind = ASSENT_PART_EV_PEER_UP});
         break;
     case SIM_EV_BEGIN:
     case SIM_EV_COMMIT:
-    case SIM_EV_TO_COORDINATOR:
-    case SIM_EV_COORDINATOR_TIMER:
-    case SIM_EV_COORDINATOR_DURABLE:
-    case SIM_EV_RESTART_COORDINATOR:
+    case SIM_EV_PING:
+    case SIM_EV_CUT:
+    case SIM_EV_JOIN:
         break;
     }
 }

@@ -1,4 +1,5 @@
-/* world.c: the simulator's clock, event heap, network, disk latency and trace. */
+/* world.c: the simulator's events, clocks, chance, and processes that die. */
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,95 +7,275 @@
 #include "rng.h"
 #include "sim.h"
 
+#define CLOCK_START 1000000u /* a clock is never at 0 */
+
+static void *grown(void *old, size_t count, size_t size)
+{
+    void *made = realloc(old, count * size);
+
+    if (made == NULL)
+        abort();
+    return made;
+}
+
+struct sim_world *sim_world_new(void)
+{
+    struct sim_world *w = calloc(1, sizeof(*w));
+
+    if (w == NULL)
+        abort();
+    return w;
+}
+
+void sim_world_free(struct sim_world *w)
+{
+    free(w->heap);
+    free(w->pool);
+    free(w->freed);
+    free(w);
+}
+
+void sim_world_reset(struct sim_world *w)
+{
+    struct sim_world kept = *w;
+
+    memset(w, 0, sizeof(*w));
+    w->options = kept.options;
+    w->heap = kept.heap;
+    w->heap_capacity = kept.heap_capacity;
+    w->pool = kept.pool;
+    w->pool_capacity = kept.pool_capacity;
+    w->freed = kept.freed;
+    w->hash = 0xcbf29ce484222325u;
+}
+
+/* ---- chance ---- */
+
 uint64_t sim_below(struct sim_world *w, uint64_t bound)
 {
     return assent_rng_below(&w->rng, bound);
 }
 
-bool sim_chance(struct sim_world *w, unsigned fault, unsigned percent)
+bool sim_chance(struct sim_world *w, unsigned fault, unsigned per_thousand)
 {
-    return (w->faults & fault) != 0 && !w->healed && sim_below(w, 100) < percent;
+    const struct sim_options *o = w->options;
+    uint32_t number;
+
+    if ((w->faults & fault) == 0 || w->healed || sim_below(w, 1000) >= per_thousand)
+        return false;
+    number = w->fault_count++;
+    return o->suppressed == NULL || number >= o->suppressed_count ||
+           (o->suppressed[number / 8] >> number % 8 & 1) == 0;
 }
 
-void sim_trace(struct sim_world *w, const char *format, ...)
+/* ---- what happened ---- */
+
+static void mix(struct sim_world *w, uint64_t value)
 {
-    char line[256];
+    w->hash = (w->hash ^ value) * 0x100000001b3u;
+}
+
+void sim_trace_line(const struct sim_world *w, const char *format, ...)
+{
     va_list args;
-    int size;
 
     va_start(args, format);
-    size = vsnprintf(line, sizeof(line), format, args);
+    fprintf(w->options->trace, "%8" PRIu64 " ", w->now_ms);
+    vfprintf(w->options->trace, format, args);
+    fputc('\n', w->options->trace);
     va_end(args);
-    for (int i = 0; i < size && i < (int)sizeof(line) - 1; i++)
-        w->hash = (w->hash ^ (uint8_t)line[i]) * 0x100000001b3u; /* FNV-1a */
-    if (w->trace != NULL)
-        fprintf(w->trace, "%8llu %s\n", (unsigned long long)w->now_ms, line);
 }
 
-static bool before(const struct sim_event *a, const struct sim_event *b)
+void sim_probe(struct sim_world *w, enum sim_probe probe)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        SIM_PROBES(X)
+#undef X
+    };
+
+    w->probes[probe]++;
+    sim_trace(w, "* %s", texts[probe]);
+}
+
+void sim_violation(struct sim_world *w, uint32_t tx, const char *what)
+{
+    if (w->violation != NULL)
+        return;
+    w->violation = what;
+    w->violation_tx = tx;
+    sim_trace(w, "VIOLATION tx%u: %s", tx, what);
+}
+
+/* ---- the heap ---- */
+
+static bool before(const struct sim_slot *a, const struct sim_slot *b)
 {
     return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->tie < b->tie;
 }
 
-static void swap(struct sim_event *a, struct sim_event *b)
-{
-    struct sim_event c = *a;
-
-    *a = *b;
-    *b = c;
-}
-
 static void sift_up(struct sim_world *w, size_t at)
 {
-    for (; at > 0 && before(&w->heap[at], &w->heap[(at - 1) / 2]); at = (at - 1) / 2)
-        swap(&w->heap[at], &w->heap[(at - 1) / 2]);
+    struct sim_slot moving = w->heap[at];
+
+    for (; at > 0 && before(&moving, &w->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        w->heap[at] = w->heap[(at - 1) / 2];
+    w->heap[at] = moving;
 }
 
 static void sift_down(struct sim_world *w, size_t at)
 {
-    for (;;) {
-        size_t least = at;
+    struct sim_slot moving = w->heap[at];
 
-        for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < w->heap_count; child++)
-            if (before(&w->heap[child], &w->heap[least]))
-                least = child;
-        if (least == at)
-            return;
-        swap(&w->heap[at], &w->heap[least]);
-        at = least;
+    for (size_t child = 2 * at + 1; child < w->heap_count; child = 2 * at + 1) {
+        if (child + 1 < w->heap_count && before(&w->heap[child + 1], &w->heap[child]))
+            child++;
+        if (!before(&w->heap[child], &moving))
+            break;
+        w->heap[at] = w->heap[child];
+        at = child;
     }
+    w->heap[at] = moving;
 }
 
-static void push(struct sim_world *w, const struct sim_event *event)
+static void push(struct sim_world *w, uint64_t at_ms, uint32_t event)
 {
     if (w->heap_count == w->heap_capacity) {
-        w->heap_capacity = w->heap_capacity == 0 ? 64 : 2 * w->heap_capacity;
-        w->heap = realloc(w->heap, w->heap_capacity * sizeof(*w->heap));
-        if (w->heap == NULL)
-            abort();
+        w->heap_capacity = w->heap_capacity == 0 ? 256 : 2 * w->heap_capacity;
+        w->heap = grown(w->heap, w->heap_capacity, sizeof(*w->heap));
     }
-    w->heap[w->heap_count++] = *event;
+    /* Equal times: any order, but the same for the same seed. Writes keep theirs by their time. */
+    w->heap[w->heap_count++] = (struct sim_slot){at_ms, assent_rng_next(&w->rng), event};
     sift_up(w, w->heap_count - 1);
 }
 
-void sim_schedule(struct sim_world *w, uint64_t delay_ms, struct sim_event event)
+struct sim_event *sim_schedule(struct sim_world *w, uint64_t delay_ms, enum sim_event_kind kind,
+                               uint32_t node, uint32_t tx)
 {
-    event.at_ms = w->now_ms + delay_ms;
-    /* Equal times: any order, but the same for the same seed. Writes keep theirs by their time. */
-    event.tie = assent_rng_next(&w->rng);
-    push(w, &event);
+    struct sim_event *event;
+    uint32_t index;
+
+    if (w->pool_free > 0) {
+        index = w->freed[--w->pool_free];
+    } else {
+        if (w->pool_count == w->pool_capacity) {
+            w->pool_capacity = w->pool_capacity == 0 ? 256 : 2 * w->pool_capacity;
+            w->pool = grown(w->pool, w->pool_capacity, sizeof(*w->pool));
+            w->freed = grown(w->freed, w->pool_capacity, sizeof(*w->freed));
+        }
+        index = w->pool_count++;
+    }
+    event = &w->pool[index];
+    memset(event, 0, offsetof(struct sim_event, bytes));
+    event->kind = kind;
+    event->node = node;
+    event->tx = tx;
+    push(w, w->now_ms + delay_ms, index);
+    return event;
 }
 
-bool sim_next(struct sim_world *w, struct sim_event *ret_event)
+/* A process that stands still gets its events when it goes on; its store and RM do not stop. */
+static bool waits(const struct sim_world *w, const struct sim_event *event)
 {
-    if (w->heap_count == 0)
+    if (w->nodes[event->node].paused_until <= w->now_ms)
         return false;
-    *ret_event = w->heap[0];
-    w->heap[0] = w->heap[--w->heap_count];
-    sift_down(w, 0);
-    w->now_ms = ret_event->at_ms;
+    return event->kind == SIM_EV_MESSAGE || event->kind == SIM_EV_TIMER ||
+           event->kind == SIM_EV_DURABLE || event->kind == SIM_EV_RM_ANSWER ||
+           event->kind == SIM_EV_COMMIT || event->kind == SIM_EV_BEGIN ||
+           event->kind == SIM_EV_CONNECT;
+}
+
+struct sim_event *sim_next(struct sim_world *w)
+{
+    static struct sim_event current;
+    struct sim_slot slot;
+
+    for (;;) {
+        if (w->heap_count == 0)
+            return NULL;
+        slot = w->heap[0];
+        w->heap[0] = w->heap[--w->heap_count];
+        if (w->heap_count > 0)
+            sift_down(w, 0);
+        w->now_ms = slot.at_ms;
+        if (!waits(w, &w->pool[slot.event]))
+            break;
+        /* The tie keeps what waits in its order. */
+        w->heap[w->heap_count++] = (struct sim_slot){
+            w->nodes[w->pool[slot.event].node].paused_until, ++w->events, slot.event};
+        sift_up(w, w->heap_count - 1);
+    }
+    current = w->pool[slot.event];
+    w->freed[w->pool_free++] = slot.event;
     w->events++;
+    mix(w, slot.at_ms);
+    mix(w, (uint64_t)current.kind << 32 | current.node << 16 | current.tx << 8 | current.from);
+    return &current;
+}
+
+/* ---- clocks ---- */
+
+uint64_t sim_clock(const struct sim_world *w, uint32_t node)
+{
+    return CLOCK_START + w->now_ms * w->nodes[node].rate / 1000;
+}
+
+uint64_t sim_until(const struct sim_world *w, uint32_t node, uint64_t clock_ms)
+{
+    uint64_t now = sim_clock(w, node);
+
+    if (clock_ms <= now)
+        return 0;
+    return (clock_ms - now) * 1000 / w->nodes[node].rate + 1;
+}
+
+void sim_arm(struct sim_world *w, uint32_t node, uint32_t tx, uint64_t timer_ms, uint64_t *armed_ms)
+{
+    uint64_t wait;
+
+    if (timer_ms == ASSENT_NO_TIMER)
+        return;
+    wait = sim_until(w, node, timer_ms);
+    if (*armed_ms != SIM_NEVER && *armed_ms <= w->now_ms + wait)
+        return; /* it looks again then */
+    *armed_ms = w->now_ms + wait;
+    (void)sim_schedule(w, wait, SIM_EV_TIMER, node, tx);
+}
+
+/* ---- processes that die ---- */
+
+static void ends(struct sim_world *w, uint32_t node, uint64_t for_ms)
+{
+    sim_trace(w, "node %u dies%s", node, for_ms == SIM_NEVER ? " for good" : "");
+    w->nodes[node].gone = for_ms == SIM_NEVER;
+    sim_crash(w, node);
+    if (for_ms != SIM_NEVER)
+        (void)sim_schedule(w, for_ms, SIM_EV_RESTART, node, 0);
+}
+
+bool sim_dies(struct sim_world *w, uint32_t node)
+{
+    struct sim_node *n = &w->nodes[node];
+    unsigned fault = node == 0 ? SIM_CRASH_COORDINATOR : SIM_CRASH_PARTICIPANT;
+
+    if (n->kill_in > 0 && --n->kill_in == 0) {
+        ends(w, node, n->kill_for_ms);
+        return true;
+    }
+    if (!sim_chance(w, fault, 20))
+        return false;
+    ends(w, node,
+         node == 0 && (w->faults & SIM_GONE) != 0 && sim_below(w, 2) == 0
+             ? SIM_NEVER
+             : 10 + sim_below(w, 5000));
     return true;
+}
+
+static bool belongs(const struct sim_event *event, uint32_t node)
+{
+    return event->node == node &&
+           (event->kind == SIM_EV_TIMER || event->kind == SIM_EV_DURABLE ||
+            event->kind == SIM_EV_RM_EFFECT || event->kind == SIM_EV_RM_ANSWER);
 }
 
 static int by_time(const void *a, const void *b)
@@ -102,104 +283,55 @@ static int by_time(const void *a, const void *b)
     return before(a, b) ? -1 : 1;
 }
 
-static bool belongs(const struct sim_event *event, int participant)
+/* Unsynced writes are lost, or landed without anybody having been told; so with calls. */
+static bool happens(struct sim_world *w, struct sim_event *event)
 {
-    switch (event->kind) {
-    case SIM_EV_COORDINATOR_TIMER:
-    case SIM_EV_COORDINATOR_DURABLE:
-        return participant < 0;
-    case SIM_EV_PARTICIPANT_TIMER:
-    case SIM_EV_PARTICIPANT_DURABLE:
-    case SIM_EV_RM_EFFECT:
-    case SIM_EV_RM_ANSWER:
-        return participant >= 0 && event->participant == (uint32_t)participant;
-    case SIM_EV_BEGIN:
-    case SIM_EV_COMMIT:
-    case SIM_EV_TO_COORDINATOR:
-    case SIM_EV_TO_PARTICIPANT:
-    case SIM_EV_RESTART_COORDINATOR:
-    case SIM_EV_RESTART_PARTICIPANT:
-    case SIM_EV_CONNECT:
-    case SIM_EV_PING:
+    if (sim_below(w, 2) == 0)
         return false;
-    }
-    return false;
+    if (event->kind == SIM_EV_DURABLE && event->node == 0)
+        sim_coordinator_land(w, event);
+    else if (event->kind == SIM_EV_DURABLE)
+        sim_participant_land(w, event);
+    else if (event->kind == SIM_EV_RM_EFFECT)
+        sim_rm_effect(w, event);
+    return true;
 }
 
-void sim_crash(struct sim_world *w, int participant,
-               bool (*happens)(struct sim_world *w, struct sim_event *event))
+void sim_crash(struct sim_world *w, uint32_t node)
 {
-    struct sim_event *theirs = calloc(w->heap_count + 1, sizeof(*theirs));
+    struct sim_slot *theirs = grown(NULL, w->heap_count + 1, sizeof(*theirs));
     size_t count = 0, kept = 0;
     bool going = true;
 
-    if (theirs == NULL)
-        abort();
     for (size_t i = 0; i < w->heap_count; i++) {
-        if (belongs(&w->heap[i], participant))
+        if (belongs(&w->pool[w->heap[i].event], node))
             theirs[count++] = w->heap[i];
         else
             w->heap[kept++] = w->heap[i];
     }
     w->heap_count = kept;
-    for (size_t i = kept; i-- > 0;)
+    for (size_t i = kept / 2; i-- > 0;)
         sift_down(w, i);
     /* A store's writes land in order: some first ones may have, none after one that has not. */
     qsort(theirs, count, sizeof(*theirs), by_time);
     for (size_t i = 0; i < count; i++) {
-        going = going && happens(w, &theirs[i]);
-        free(theirs[i].write);
+        going = going && happens(w, &w->pool[theirs[i].event]);
+        w->freed[w->pool_free++] = theirs[i].event;
     }
     free(theirs);
-}
+    w->nodes[node].up = false;
+    w->nodes[node].paused_until = 0;
+    for (uint32_t tx = 0; tx < w->tx_count; tx++) {
+        struct sim_branch *b = &w->parts[node].branches[tx];
 
-void sim_send(struct sim_world *w, enum sim_event_kind kind, uint32_t participant, uint32_t tx,
-              const struct assent_message *message)
-{
-    struct sim_event event = {
-        .kind = kind, .participant = participant, .tx = tx, .message = *message};
-    uint64_t delay = 1 + sim_below(w, 10);
-    int copies = 1;
-
-    if (sim_chance(w, SIM_LOSS, 10))
-        copies = 0;
-    else if (sim_chance(w, SIM_DUPLICATE, 15))
-        copies = 2;
-    sim_trace(w, "send tx%u p%u %s vote=%s result=%s inc=%u epoch=%u copies=%d", tx, participant,
-              assent_message_name(message->kind), assent_vote_name(message->vote),
-              assent_branch_result_name(message->result), message->incarnation, message->epoch,
-              copies);
-    for (int i = 0; i < copies; i++) {
-        if (sim_chance(w, SIM_DELAY, 10))
-            delay += sim_below(w, 10000);
-        sim_schedule(w, delay, event);
-        delay += sim_below(w, 2000);
+        if (node == 0) {
+            w->txs[tx].known = false;
+            w->txs[tx].armed_ms = SIM_NEVER;
+            continue;
+        }
+        b->known = false;
+        b->armed_ms = SIM_NEVER;
+        if (b->rm == SIM_RM_ACTIVE)
+            b->rm = SIM_RM_NONE;
     }
-}
-
-void sim_write(struct sim_world *w, int participant, uint32_t tx, int record_kind, bool forced,
-               const uint8_t *bytes, size_t size)
-{
-    struct sim_event event = {
-        .kind = participant < 0 ? SIM_EV_COORDINATOR_DURABLE : SIM_EV_PARTICIPANT_DURABLE,
-        .participant = participant < 0 ? 0 : (uint32_t)participant,
-        .tx = tx,
-        .record_kind = record_kind,
-    };
-    uint64_t *written = participant < 0 ? &w->written_ms : &w->parts[participant].written_ms;
-    uint64_t at = w->now_ms + 1 + sim_below(w, 5);
-
-    if (sim_chance(w, SIM_SLOW_DISK, 20))
-        at += sim_below(w, 3000);
-    if (!forced)
-        at += sim_below(w, 200);
-    if (at <= *written)
-        at = *written + 1;
-    *written = at;
-    event.write = malloc(sizeof(*event.write));
-    if (event.write == NULL)
-        abort();
-    event.write->size = size;
-    memcpy(event.write->bytes, bytes, size);
-    sim_schedule(w, at - w->now_ms, event);
 }
