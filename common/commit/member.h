@@ -68,7 +68,7 @@ bool assent_member_set_has(const struct assent_member_set *set, uint32_t number)
 
 /* The coordinator's PreCommit, ballot 1: true: write, then acknowledge. */
 bool assent_member_precommit(struct assent_member *member);
-/* Becomes a candidate with the next ballot of its own: write, then ask. False: no ballot is left. */
+/* Becomes a candidate with its next ballot: write, then ask. False: no ballot is left. */
 bool assent_member_stand(struct assent_member *member);
 /* Asked with that ballot: true: write, then answer. */
 bool assent_member_promise(struct assent_member *member, uint32_t from, uint32_t ballot);

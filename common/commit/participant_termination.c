@@ -260,10 +260,10 @@ static bool told_decision(struct step *s, const struct assent_message *message)
     case ASSENT_PART_PREPARE_LOGGING:
     case ASSENT_PART_PRECOMMIT_LOGGING:
     case ASSENT_PART_MEMBER_LOGGING:
+    case ASSENT_PART_DECISION_LOGGING: /* not durable yet: a crash could take it back */
     case ASSENT_PART_ONE_PHASE:
     case ASSENT_PART_READ_ONLY: /* it has left, and does not know */
         return true;
-    case ASSENT_PART_DECISION_LOGGING:
     case ASSENT_PART_COMMITTING:
     case ASSENT_PART_ABORTING:
     case ASSENT_PART_PROVING:

@@ -13,6 +13,7 @@ bool sim_write(struct sim_world *w, uint32_t node, uint32_t tx, int record_kind,
 
     if (size > SIM_RECORD_MAX)
         abort();
+    w->forced[node] += forced;
     if (sim_chance(w, SIM_SLOW_DISK, 200))
         at += sim_below(w, 3000);
     if (!forced)

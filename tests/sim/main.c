@@ -108,17 +108,18 @@ static uint64_t number(const char *text, const char *option)
 
 struct arguments {
     uint64_t schedules, seed;
-    bool probes, shrink, table;
+    bool probes, shrink, table, costs;
     const char *json, *seeds;
 };
 
 static const char usage[] =
     "usage: assent-sim [--schedules N] [--seed FIRST] [--seeds FILE] [--trace] [--shrink]\n"
-    "                  [--probes] [--table [--json FILE]]\n"
+    "                  [--probes] [--table [--json FILE]] [--costs]\n"
     "Runs seeds FIRST to FIRST+N-1. A failing seed replays with --schedules 1 --trace, and\n"
     "--shrink prints it with as few faults as still fail. --seeds runs the seeds in a file.\n"
     "--probes prints how often each rare path was taken; with a million schedules or more,\n"
-    "one never taken fails. --table runs each policy under each fault.\n";
+    "one never taken fails. --table runs each policy under each fault. --costs counts what a\n"
+    "transaction costs without faults.\n";
 
 static int parse(int argc, char **argv, struct arguments *a, struct sim_options *options)
 {
@@ -131,6 +132,7 @@ static int parse(int argc, char **argv, struct arguments *a, struct sim_options 
         {"probes", no_argument, NULL, 'p'},
         {"table", no_argument, NULL, 'T'},
         {"json", required_argument, NULL, 'j'},
+        {"costs", no_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -158,6 +160,9 @@ static int parse(int argc, char **argv, struct arguments *a, struct sim_options 
             break;
         case 'T':
             a->table = true;
+            break;
+        case 'c':
+            a->costs = true;
             break;
         case 'j':
             a->json = optarg;
@@ -228,8 +233,10 @@ int main(int argc, char **argv)
         return r;
     w = sim_world_new();
     w->options = &options;
-    if (a.table || a.shrink) {
-        if (a.table)
+    if (a.table || a.shrink || a.costs) {
+        if (a.costs)
+            sim_costs(w);
+        else if (a.table)
             r = sim_table(w, a.seed, a.schedules, a.json);
         else
             sim_shrink(w, a.seed);

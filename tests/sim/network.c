@@ -70,7 +70,7 @@ static void deliver(struct sim_world *w, uint32_t from, uint32_t to, uint64_t de
 void sim_send(struct sim_world *w, uint32_t from, uint32_t to, uint32_t tx,
               const struct assent_message *message)
 {
-    uint64_t delay = 1 + sim_below(w, 10);
+    uint64_t delay = w->options->cost ? SIM_COST_DELAY_MS : 1 + sim_below(w, 10);
     struct sim_event frame;
     int copies = 1;
 

@@ -6,7 +6,7 @@
  * Files: main.c options and runs; plan.c what a seed draws; world.c events, clocks, faults of
  * processes; network.c messages; disk.c records; sim_coordinator.c and sim_participant.c drive the
  * machines; sim_rm.c the resource managers; checker.c what must hold; table.c policy by fault;
- * shrink.c makes a failing schedule small.
+ * shrink.c makes a failing schedule small; costs.c counts what a transaction costs.
  */
 #ifndef ASSENT_SIM_H
 #define ASSENT_SIM_H
@@ -17,12 +17,13 @@
 #include "participant.h"
 #include "record.h"
 
-#define SIM_PARTS_MAX  7
-#define SIM_TXS_MAX    3
-#define SIM_NODES_MAX  (SIM_PARTS_MAX + 1) /* node 0: the coordinator, node n: participant n */
-#define SIM_RECORD_MAX 320
-#define SIM_FRAME_MAX  256
-#define SIM_NEVER      UINT64_MAX
+#define SIM_PARTS_MAX     7
+#define SIM_TXS_MAX       3
+#define SIM_NODES_MAX     (SIM_PARTS_MAX + 1) /* node 0: the coordinator, node n: participant n */
+#define SIM_RECORD_MAX    320
+#define SIM_FRAME_MAX     256
+#define SIM_NEVER         UINT64_MAX
+#define SIM_COST_DELAY_MS 1000u
 
 /* What may go wrong in a schedule. */
 enum sim_fault {
@@ -184,6 +185,7 @@ struct sim_options {
     enum assent_termination termination;
     const uint8_t *suppressed; /* bit n: the nth fault does not happen; or NULL */
     uint32_t suppressed_count;
+    bool cost;        /* messages take SIM_COST_DELAY_MS, nothing else takes time */
     uint32_t only_tx; /* 1 + the only transaction that begins; 0: all */
     FILE *trace;      /* or NULL */
 };
@@ -219,8 +221,9 @@ struct sim_world {
     const char *violation; /* the first that theory does not allow, or NULL */
     uint32_t violation_tx;
     uint32_t alarms, splits;
-    uint32_t blocked_majority, blocked_minority; /* transactions, at the end */
-    uint64_t blocked_ms;                         /* the longest doubt of a live participant */
+    uint32_t forced[SIM_NODES_MAX], rm_synced[SIM_NODES_MAX]; /* writes, for the costs */
+    uint32_t blocked_majority, blocked_minority;              /* transactions, at the end */
+    uint64_t blocked_ms; /* the longest doubt of a live participant */
 };
 
 struct sim_totals {
@@ -303,7 +306,8 @@ void sim_check_end(struct sim_world *w);
 /* main.c: one schedule; false on an unexpected violation. */
 bool sim_run(struct sim_world *w, uint64_t seed, struct sim_totals *totals);
 
-/* table.c, shrink.c */
+/* table.c, shrink.c, costs.c */
+void sim_costs(struct sim_world *w);
 int sim_table(struct sim_world *w, uint64_t seed, uint64_t schedules, const char *json_path);
 void sim_shrink(struct sim_world *w, uint64_t seed);
 

@@ -110,13 +110,16 @@ static void carry_out(struct sim_world *w, uint32_t node, uint32_t tx)
         sim_arm(w, node, tx, b->machine.timer_ms, &b->armed_ms);
 }
 
-static struct assent_part_config config_of(const struct sim_participant *part)
+static struct assent_part_config config_of(const struct sim_world *w,
+                                           const struct sim_participant *part)
 {
+    uint32_t unit = w->options->cost ? 1000 : 1; /* nobody gets impatient while costs are counted */
+
     return (struct assent_part_config){.epoch = part->epoch,
                                        .capabilities = part->capabilities,
-                                       .retry_min_ms = 50,
-                                       .retry_max_ms = 1000,
-                                       .inquire_ms = 300};
+                                       .retry_min_ms = 50 * unit,
+                                       .retry_max_ms = 1000 * unit,
+                                       .inquire_ms = 300 * unit};
 }
 
 static void probe_election(struct sim_world *w, const struct assent_part *before,
@@ -171,7 +174,7 @@ static void step(struct sim_world *w, uint32_t node, uint32_t tx, struct assent_
 {
     struct sim_participant *part = &w->parts[node];
     struct sim_branch *b = &part->branches[tx];
-    struct assent_part_config config = config_of(part);
+    struct assent_part_config config = config_of(w, part);
     struct assent_part before;
 
     if (!w->nodes[node].up || !b->known)
@@ -224,7 +227,7 @@ static void recover(struct sim_world *w, uint32_t node, uint32_t tx)
 {
     static struct assent_part_record record;
     struct sim_branch *b = &w->parts[node].branches[tx];
-    struct assent_part_config config = config_of(&w->parts[node]);
+    struct assent_part_config config = config_of(w, &w->parts[node]);
     uint64_t seed = sim_below(w, UINT64_MAX);
     uint32_t number = 0;
 

@@ -23,7 +23,7 @@ void sim_rm_call(struct sim_world *w, uint32_t node, uint32_t tx,
     event->with_work = action->with_work;
 }
 
-static enum assent_rm_result prepare(struct sim_world *w, struct sim_branch *b)
+static enum assent_rm_result prepare(struct sim_world *w, uint32_t node, struct sim_branch *b)
 {
     if (b->rm == SIM_RM_NONE)
         return ASSENT_RM_NOT_FOUND;
@@ -36,15 +36,17 @@ static enum assent_rm_result prepare(struct sim_world *w, struct sim_branch *b)
         return ASSENT_RM_REFUSED;
     }
     b->rm = b->writes ? SIM_RM_PREPARED : SIM_RM_NONE;
+    w->rm_synced[node] += b->writes;
     b->was_prepared |= b->writes;
     return b->writes ? ASSENT_RM_OK : ASSENT_RM_READ_ONLY;
 }
 
-static enum assent_rm_result commit(struct sim_world *w, uint32_t tx, struct sim_branch *b,
-                                    bool one_phase)
+static enum assent_rm_result commit(struct sim_world *w, uint32_t node, uint32_t tx,
+                                    struct sim_branch *b, bool one_phase)
 {
     if (b->rm == SIM_RM_NONE)
         return ASSENT_RM_NOT_FOUND;
+    w->rm_synced[node]++;
     if (one_phase && b->refuses) {
         b->rm = SIM_RM_NONE;
         return ASSENT_RM_REFUSED;
@@ -60,10 +62,11 @@ static enum assent_rm_result commit(struct sim_world *w, uint32_t tx, struct sim
     return ASSENT_RM_OK;
 }
 
-static enum assent_rm_result roll_back(struct sim_branch *b)
+static enum assent_rm_result roll_back(struct sim_world *w, uint32_t node, struct sim_branch *b)
 {
     if (b->rm == SIM_RM_NONE)
         return ASSENT_RM_NOT_FOUND;
+    w->rm_synced[node] += b->rm == SIM_RM_PREPARED;
     b->decided_abort |= b->rm == SIM_RM_PREPARED && b->voted_yes;
     b->rm = SIM_RM_NONE;
     return ASSENT_RM_OK;
@@ -88,16 +91,16 @@ void sim_rm_effect(struct sim_world *w, struct sim_event *event)
         event->result = b->rm == SIM_RM_ACTIVE ? ASSENT_RM_OK : ASSENT_RM_FAILED;
         break;
     case ASSENT_OP_PREPARE:
-        event->result = prepare(w, b);
+        event->result = prepare(w, event->node, b);
         break;
     case ASSENT_OP_COMMIT:
-        event->result = commit(w, event->tx, b, false);
+        event->result = commit(w, event->node, event->tx, b, false);
         break;
     case ASSENT_OP_ONE_PHASE:
-        event->result = commit(w, event->tx, b, true);
+        event->result = commit(w, event->node, event->tx, b, true);
         break;
     case ASSENT_OP_ROLLBACK:
-        event->result = roll_back(b);
+        event->result = roll_back(w, event->node, b);
         break;
     case ASSENT_OP_EVIDENCE:
         event->result = evidence(w, b);
