@@ -46,6 +46,16 @@ static void heal(struct sim_world *w)
         (void)sim_schedule(w, sim_below(w, 100), SIM_EV_CONNECT, node, 0);
 }
 
+/* Most events are about one transaction. */
+static void check(struct sim_world *w, const struct sim_event *event)
+{
+    bool all = event->kind == SIM_EV_RESTART || event->kind == SIM_EV_CONNECT || !w->nodes[0].up;
+
+    for (uint32_t tx = 0; tx < w->tx_count; tx++)
+        if (all || tx == event->tx)
+            sim_check(w, tx);
+}
+
 bool sim_run(struct sim_world *w, uint64_t seed, struct sim_totals *totals)
 {
     bool cell = w->options->cell != SIM_CELL_NONE;
@@ -67,8 +77,7 @@ bool sim_run(struct sim_world *w, uint64_t seed, struct sim_totals *totals)
         } else {
             sim_participant_event(w, event);
         }
-        for (uint32_t tx = 0; tx < w->tx_count; tx++)
-            sim_check(w, tx);
+        check(w, event);
     }
     if (w->violation == NULL)
         sim_check_end(w);

@@ -205,7 +205,8 @@ struct sim_event *sim_next(struct sim_world *w)
             w->nodes[w->pool[slot.event].node].paused_until, ++w->events, slot.event};
         sift_up(w, w->heap_count - 1);
     }
-    current = w->pool[slot.event];
+    memcpy(&current, &w->pool[slot.event],
+           offsetof(struct sim_event, bytes) + w->pool[slot.event].size);
     w->freed[w->pool_free++] = slot.event;
     w->events++;
     mix(w, slot.at_ms);
