@@ -109,6 +109,11 @@ replay() {
     done
 }
 
+# Models written from the specification, by spin; the larger bounds: run.py --large.
+model() {
+    /usr/bin/python3 tests/model/run.py --jobs "$jobs" --junit "$out/logs/model.xml"
+}
+
 if ! install_packages >"$out/logs/packages.log" 2>&1 </dev/null; then
     tail -n 20 "$out/logs/packages.log"
     echo "cannot install packages: see $out/logs/packages.log"
@@ -126,6 +131,7 @@ stage unit-asan unit asan
 stage unit-tsan unit tsan
 stage simulator simulate
 stage replay replay
+stage model model
 export ASSENT_CYCLES=$cycles ASSENT_REPLIES=$replies
 stage integration pytests integration gcc 1 -n "$jobs" tests/integration
 export ASSENT_CYCLES=$((cycles / 2)) ASSENT_REPLIES=$((replies / 5))
