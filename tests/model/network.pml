@@ -38,7 +38,7 @@ byte net[KINDS * M]; /* net[kind * M + to]: the set of those from whom such a me
 byte under_way;      /* how many in all */
 byte up = ALL, side; /* who runs; who is on the other side of a partition */
 byte crashes = CRASHES, restarts = RESTARTS, cuts = CUTS, heals = HEALS, losses = LOSSES;
-hidden byte from, i, k;
+hidden byte from, i, k; /* scratch, inside atomic steps only; a d_step would not restore it */
 
 #define IN(set, p) (((set) >> (p)) & 1)
 #define REACHES(p, q) (IN(up, q) && IN(side, p) == IN(side, q))
@@ -104,26 +104,19 @@ inline take(kind, who)
 #endif
 inline drop_lost()
 {
-    d_step {
-        k = 0;
+    k = 0;
+    do
+    :: k < KINDS * M ->
+        i = 0;
         do
-        :: k < KINDS * M ->
-            i = 0;
-            do
-            :: i < M ->
-                if
-                :: LOST(i, k % M) -> drop(k, i)
-                :: else
-                fi;
-                i++
-            :: else -> break
-            od;
-            k++
+        :: i < M -> if :: LOST(i, k % M) -> drop(k, i) :: else fi; i++
         :: else -> break
         od;
-        k = 0;
-        i = 0
-    }
+        k++
+    :: else -> break
+    od;
+    k = 0;
+    i = 0
 }
 
 #define CAN_CRASH(p) (crashes > 0 && IN(up & (VICTIMS), p) && (p == 0 || (up | 1) == ALL))
