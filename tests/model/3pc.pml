@@ -9,15 +9,21 @@
  * no CanCommit yet: abort alone                                    protocols.md "Timeouts in 3PC"
  * `timeout`: yes -> abort, pre-committed -> commit                 protocols.md "Timeouts in 3PC"
  * a coordinator without a pre-commit record aborts at recovery     e3pc.md (the same presumption)
- * a recovered coordinator is an ordinary member of termination     reliability.md part 3
+ * a recovered coordinator is an ordinary member of termination     reliability.md part 3; with
+ *   -DRECOVERED_ASK, who has restarted only asks for the decision  Skeen's assumption: see rows.py
  *
  * Skeen's rule, with the lowest of the members that reach each other as the backup coordinator
- * (Bernstein, Hadzilacos, Goodman, 7.5). It asks all, and when all who can have answered: a decision
- * known: that one; nobody pre-committed: abort; else it moves all to pre-committed, then commits. An
- * unvoted member refuses for good. Who is asked gives up a round of its own.
+ * (Bernstein, Hadzilacos, Goodman, 7.5). It asks all, and when all who can have answered: a
+ * decision known: that one; nobody pre-committed: abort; else it moves all to pre-committed, then
+ * commits. An unvoted member refuses for good. Who is asked gives up a round of its own.
  *
- * Left out: acknowledgements of the decision and forgetting; answers that say "yes, in doubt", which
- * change nothing. -DALL_YES: nobody votes no.
+ * Without RECOVERED_ASK two crashes and one return split it in a perfect network: the coordinator
+ * crashes pre-committed, with PreCommit told to nobody; a participant, finding only yes, decides to
+ * abort and crashes before it has told; meanwhile the coordinator has come back, polls the rest and
+ * moves them to commit. With it the price is to wait when all have failed.
+ *
+ * Left out: acknowledgements of the decision and forgetting; answers that say "yes, in doubt",
+ * which change nothing. -DALL_YES: nobody votes no.
  */
 #define KINDS 8
 #define CAN_COMMIT 0
@@ -36,10 +42,9 @@
 
 #include "members.pml"
 
-/* In memory: the coordinator's votes and acknowledgements, and that it has not restarted since;
- * the step of a backup coordinator's round. */
+/* In memory: the coordinator's votes and acknowledgements; the step of a backup coordinator's
+ * round. */
 byte votes, acks;
-bool original = true;
 #define IDLE 0
 #define ASKED 1
 #define ASKED_SOME_PRECOMMITTED 2
@@ -52,7 +57,8 @@ byte rounds = ROUNDS; /* false alarms know no bound, so the number of rounds get
 /* The coordinator's second phase lasts until it decides or crashes. Recovered, it is a member like
  * the others; under the rule of timeouts it goes on. */
 #ifdef COOPERATIVE
-#define COORDINATING (st[0] == PRECOMMITTED && original)
+byte recovered; /* who has restarted */
+#define COORDINATING (st[0] == PRECOMMITTED && !IN(recovered, 0))
 #else
 #define COORDINATING (st[0] == PRECOMMITTED)
 #endif
@@ -60,11 +66,13 @@ byte rounds = ROUNDS; /* false alarms know no bound, so the number of rounds get
 inline lose(p)
 {
     backup[p] = IDLE;
+#ifdef COOPERATIVE
+    recovered = recovered | BIT(p);
+#endif
     if
     :: p == 0 ->
         votes = 0;
         acks = 0;
-        original = false;
         if :: st[0] == ABORTED -> st[0] = NONE :: else fi
     :: else
     fi
@@ -153,15 +161,22 @@ end:
 /* In doubt, not in a round, and to its knowledge the lowest of those in doubt: with true timeouts
  * its knowledge is right, with false ones anybody may think so. (A decided member answers when it
  * is asked.) */
+#ifdef RECOVERED_ASK
+#define COUNTS(p) (!IN(recovered, p))
+#else
+#define COUNTS(p) true
+#endif
 #define IN_DOUBT(p) ((st[p] == YES || st[p] == PRECOMMITTED) && !(p == 0 && COORDINATING))
 #ifdef DELAY
 #define LOWER(p, q) (rounds == 0)
 #define START_ROUND rounds--
 #else
 #define START_ROUND skip
-#define LOWER(p, q) (q < p && REACHES(p, q) && !DECIDED(q))
+#define LOWER(p, q) (q < p && REACHES(p, q) && !DECIDED(q) && COUNTS(q))
 #endif
-#define MAY_LEAD(p) (IN_DOUBT(p) && backup[p] == IDLE && \
+#define LEARNS(p, q) (EXPIRED(p) && IN_DOUBT(p) && !COUNTS(p) && REACHES(p, q) && DECIDED(q) && \
+                      !IN(net[(st[q] == COMMITTED -> COMMIT : ABORT) * M + p], q))
+#define MAY_LEAD(p) (IN_DOUBT(p) && COUNTS(p) && backup[p] == IDLE && \
                      !LOWER(p, 0) && !LOWER(p, 1) && !LOWER(p, 2))
 
 /* Every member, the coordinator too. */
@@ -188,8 +203,8 @@ end:
         backup[p] = IDLE;
         if :: st[p] == NONE -> decide(p, ABORTED) :: else fi;
         if
-        :: st[p] == PRECOMMITTED -> send(IS_PRECOMMITTED, p, from)
-        :: else -> tell(p, from)
+        :: st[p] == PRECOMMITTED && COUNTS(p) -> send(IS_PRECOMMITTED, p, from)
+        :: else -> tell(p, from) /* in doubt: says so, which changes nothing */
         fi }
     :: atomic { GOT(IS_PRECOMMITTED, p) -> take(IS_PRECOMMITTED, p);
         if :: backup[p] == ASKED -> backup[p] = ASKED_SOME_PRECOMMITTED :: else fi }
@@ -201,6 +216,14 @@ end:
         :: else -> finish(p, ABORTED)
         fi }
     :: atomic { EXPIRED(p) && backup[p] == MOVED -> finish(p, COMMITTED) }
+#ifdef RECOVERED_ASK
+    :: atomic { LEARNS(p, 0) -> tell(0, p) }
+    :: atomic { LEARNS(p, 1) -> tell(1, p) }
+    :: atomic { LEARNS(p, 2) -> tell(2, p) }
+#if N > 2
+    :: atomic { LEARNS(p, 3) -> tell(3, p) }
+#endif
+#endif
 #endif
     od
 }

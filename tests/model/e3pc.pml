@@ -2,18 +2,18 @@
  * E3PC (Keidar and Dolev): the policy `quorum` of 3pc, by the table of e3pc.md.
  *
  * A step below for each line of that table, in its order; guards that a mistake can break stand in
- * mistakes.pml. last_elected is elected[], last_attempt is attempt[]; state, elected and attempt are
- * durable, and each step writes them before anything it sends can be seen (a step is atomic).
+ * mistakes.pml. last_elected is elected[], last_attempt is attempt[]; state, elected and attempt
+ * are durable, and a step writes them before anything it sends can be seen (a step is atomic).
  *
  * The network is as bad as can be: a message sent is a fact for ever, which a member may come to
  * know at any time, often, or never. That covers loss, duplication, delay, any order, partitions of
  * any shape, and false timeouts, without budgets. A member that is down is one that is slow. What a
  * crash takes from memory: the coordinator's voting (its restart aborts); a candidate needs nothing
- * that is not durable or on the network, so forgetting can only make it do less. Bounded is only the
- * number of elections: ballots 2 .. ELECTIONS + 1, each used once, in any order.
+ * that is not durable or on the network, so forgetting can only make it do less. Bounded is only
+ * the number of elections: ballots 2 .. ELECTIONS + 1, each used once, in any order.
  *
- * Progress (-DCOORDINATOR_GONE and the like, below): at any moment faults end, for a connected set of
- * survivors. What is under way is lost; one candidate among them, any that may stand, holds one
+ * Progress (-DCOORDINATOR_GONE and the like, below): at any moment faults end, for a connected set
+ * of survivors. What is under way is lost; one candidate among them, any that may stand, holds one
  * election with a higher ballot, undisturbed (random back-off gives it the time). Then nobody among
  * them may be in doubt, if they hold a quorum.
  *
@@ -122,7 +122,8 @@ end:
         attempt[p] = 1;
         acked[1] = acked[1] | BIT(p) }
 #ifdef M_ACK_EARLY
-    :: atomic { (proposed[1] & PRECOMMIT) && !DECIDED(p) && MAY_PRECOMMIT(p) -> acked[1] = acked[1] | BIT(p) }
+    :: atomic { (proposed[1] & PRECOMMIT) && !DECIDED(p) && MAY_PRECOMMIT(p) ->
+        acked[1] = acked[1] | BIT(p) }
 #endif
 #ifdef M_STORE_LOST
     :: atomic { lost == 0 && IN_DOUBT(p) -> lost = 1; start_anew(p) }
@@ -154,7 +155,8 @@ end:
     :: atomic { st[0] == NONE -> said_abort = said_abort | BIT(0) }
 #endif
     /* A quorum acknowledged: committed. */
-    :: atomic { (proposed[1] & PRECOMMIT) && !DECIDED(0) && QUORUM(acked[1]) -> decide(0, COMMITTED) }
+    :: atomic { (proposed[1] & PRECOMMIT) && !DECIDED(0) && QUORUM(acked[1]) ->
+        decide(0, COMMITTED) }
 #ifdef M_COMMITS_ALONE
     :: atomic { st[0] == PRECOMMITTED -> decide(0, COMMITTED) }
 #endif

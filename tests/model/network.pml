@@ -5,7 +5,7 @@
  *   -DRESTARTS=n  restarts; a member down comes back at some time, if the budget allows
  *   -DCUTS=n      partitions into two parts, any two; -DHEALS=n of them end
  *   -DLOSSES=n    messages lost between members that are up and connected
- *   -DDELAY       no bound on delays, so timeouts are false alarms too; messages outlive their sender
+ *   -DDELAY       no bound on delays: timeouts are false alarms too, messages outlive their sender
  *   -DDUPLICATES  a message may arrive again and again (then no run ends: use SAFETY_ONLY)
  *   -DSAFETY_ONLY blocking is not looked at
  *
@@ -34,7 +34,7 @@
 #define LOSSES 0
 #endif
 
-byte net[KINDS * M]; /* net[kind * M + to]: the set of those from whom such a message is under way */
+byte net[KINDS * M]; /* net[kind * M + to]: the set of those from whom one is under way */
 byte under_way;      /* how many in all */
 byte up = ALL, side; /* who runs; who is on the other side of a partition */
 byte crashes = CRASHES, restarts = RESTARTS, cuts = CUTS, heals = HEALS, losses = LOSSES;
@@ -119,46 +119,31 @@ inline drop_lost()
     i = 0
 }
 
-#define CAN_CRASH(p) (crashes > 0 && IN(up & (VICTIMS), p) && (p == 0 || (up | 1) == ALL))
-#define CAN_RESTART(p) (restarts > 0 && !IN(up, p))
-
-inline crash(p)
-{
-    crashes--;
-    up = up & ~BIT(p);
-    lose(p);
-    drop_lost()
-}
-
-inline restart(p)
-{
-    restarts--;
-    up = up | BIT(p);
-    recover(p)
-}
-
-proctype faults()
+/* Member p fails, and comes back. */
+proctype failure(byte p)
 {
 end:
     do
-    :: atomic { CAN_CRASH(0) -> crash(0) }
-    :: atomic { CAN_CRASH(1) -> crash(1) }
-    :: atomic { CAN_CRASH(2) -> crash(2) }
-    :: atomic { CAN_RESTART(0) -> restart(0) }
-    :: atomic { CAN_RESTART(1) -> restart(1) }
-    :: atomic { CAN_RESTART(2) -> restart(2) }
-#if N > 2
-    :: atomic { CAN_CRASH(3) -> crash(3) }
-    :: atomic { CAN_RESTART(3) -> restart(3) }
-#endif
+    :: atomic {
+        crashes > 0 && IN(up & (VICTIMS), p) && (p == 0 || (up | 1) == ALL) -> crashes--;
+        up = up & ~BIT(p);
+        lose(p);
+        drop_lost() }
+    :: atomic { restarts > 0 && !IN(up, p) -> restarts--; up = up | BIT(p); recover(p) }
+    od
+}
+
+proctype partition()
+{
+end:
+    do
     :: atomic {
         cuts > 0 && side == 0 -> cuts--; side = 1;
         do
         :: side < ALL / 2 -> side++
         :: break
         od;
-        drop_lost()
-       }
+        drop_lost() }
     :: atomic { heals > 0 && side != 0 -> heals--; side = 0 }
     od
 }
@@ -193,7 +178,13 @@ inline start_all()
 #if N > 2
     run participant(3);
 #endif
-    run faults();
+    run failure(0);
+    run failure(1);
+    run failure(2);
+#if N > 2
+    run failure(3);
+#endif
+    run partition();
 #ifndef SAFETY_ONLY
     run verdict()
 #endif
