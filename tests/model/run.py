@@ -8,7 +8,7 @@ in their headers; what the signs mean in SIGNS. Every run is a full search unles
 
   run.py [--large] [--junit FILE] [--jobs N] [--only WORD]
 
-By default about 75 s of processor and 300 MB. --large: about half an hour and 2.5 GB (never over
+By default about 75 s of processor and 300 MB. --large: a quarter of an hour and 2.5 GB (never over
 4 GB: pan is built with that limit). A run of spin by hand, with the trail of what went wrong:
 
   spin -DN=3 -DCRASHES=1 -DVICTIMS=1 -a 3pc.pml && gcc -DSAFETY -DNOREDUCE -o pan pan.c
