@@ -39,6 +39,14 @@ void sim_receive(const struct sim_event *event, struct assent_message *ret_messa
     *ret_message = received.u.branch.message;
 }
 
+/* Never for less than it already does: what waits for its end must keep its order. */
+static void stand_still(struct sim_world *w, uint32_t node, uint64_t for_ms)
+{
+    if (w->nodes[node].paused_until < w->now_ms + for_ms)
+        w->nodes[node].paused_until = w->now_ms + for_ms;
+    sim_trace(w, "node %u stands still", node);
+}
+
 /* In a cell of the table the network is perfect until its one fault. */
 static void cell_fault(struct sim_world *w)
 {
@@ -46,8 +54,7 @@ static void cell_fault(struct sim_world *w)
         return;
     memcpy(w->cut, w->cell_cut, sizeof(w->cut));
     if (w->options->cell == SIM_CELL_FALSE_TIMEOUT) {
-        w->nodes[w->pause_node].paused_until = w->now_ms + 3000 + sim_below(w, 20000);
-        sim_trace(w, "node %u stands still", w->pause_node);
+        stand_still(w, w->pause_node, 3000 + sim_below(w, 20000));
     } else {
         sim_trace(w, "the network is cut");
     }
@@ -154,7 +161,6 @@ void sim_network_event(struct sim_world *w, const struct sim_event *event)
         sim_trace(w, "%u -> %u is clogged", node, other);
     }
     if (sim_chance(w, SIM_PAUSE, 500)) {
-        w->nodes[node].paused_until = w->now_ms + sim_below(w, 8000);
-        sim_trace(w, "node %u stands still", node);
+        stand_still(w, node, sim_below(w, 8000));
     }
 }
