@@ -174,6 +174,8 @@ static void on_member(struct step *s, const struct assent_message *message)
     if (phase == ASSENT_COORD_PRECOMMIT_LOGGING || phase == ASSENT_COORD_PRECOMMITTING ||
         phase == ASSENT_COORD_TERMINATING || phase == ASSENT_COORD_MEMBER_LOGGING)
         coord_on_termination(s, message);
+    else if (message->kind == ASSENT_MSG_ABORT && coord_may_still_abort(s->m))
+        coord_abort_because(s, ASSENT_REASON_TERMINATED, message->branch);
     else if (!tells)
         answer(s, message->branch);
 }

@@ -198,8 +198,12 @@ void assent_member_heard(struct assent_member *member, const struct assent_messa
     assent_member_set_add(&member->heard, answer->from);
     if (member->role != ASSENT_MEMBER_ASKING)
         return;
-    member->any_precommitted |= answer->state == ASSENT_MEMBER_PRECOMMITTED;
-    member->led |= answer->from != 0 && answer->from < member->self && !answer->recovered;
+    /* Who has crashed may have missed an abort that was decided without it, so what it holds counts
+     * only for one that has crashed too, and such a one lets anybody lead that has not. */
+    member->any_precommitted |= answer->state == ASSENT_MEMBER_PRECOMMITTED &&
+                                (!answer->recovered || member->recovered);
+    member->led |= answer->from != 0 && !answer->recovered &&
+                   (answer->from < member->self || member->recovered);
 }
 
 bool assent_member_heard_all(const struct assent_member *member)
@@ -224,6 +228,7 @@ enum assent_member_verdict assent_member_verdict(const struct assent_member *mem
 void assent_member_lead(struct assent_member *member)
 {
     member->reached = member->heard;
+    member->reached.low &= ~(uint64_t)1; /* a coordinator that answers is pre-committed already */
     member->state = ASSENT_MEMBER_PRECOMMITTED;
     only_self(member, ASSENT_MEMBER_PROPOSING);
     member->next = ASSENT_MEMBER_PROPOSE;

@@ -174,7 +174,13 @@ static void conclude(struct step *s)
 
 static void conclude_if_all_heard(struct step *s)
 {
-    if (s->m->member.role != ASSENT_MEMBER_IDLE && assent_member_heard_all(&s->m->member))
+    const struct assent_member *member = &s->m->member;
+
+    if (member->role == ASSENT_MEMBER_IDLE || !assent_member_heard_all(member))
+        return;
+    /* Who must wait for another asks again when its time is up, not as fast as answers come. */
+    if (member->role == ASSENT_MEMBER_PROPOSING ||
+        assent_member_verdict(member) != ASSENT_MEMBER_WAIT)
         conclude(s);
 }
 
