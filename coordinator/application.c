@@ -15,18 +15,23 @@
 static bool check_begin(struct session *session, uint64_t request,
                         const struct assent_wire_begin *begin)
 {
-    if (begin->protocol == ASSENT_3PC && begin->termination == ASSENT_TERMINATION_NONE) {
-        session_refuse(session, request, ASSENT_E_INVALID,
-                       "3pc needs a termination policy by name: timeout (unsafe under a single "
-                       "crash, see docs/protocols.md)");
-        return false;
-    }
-    if (begin->protocol == ASSENT_2PC && begin->termination != ASSENT_TERMINATION_NONE) {
-        session_refuse(session, request, ASSENT_E_INVALID,
-                       "a termination policy belongs to 3pc, not to 2pc");
-        return false;
-    }
-    return true;
+    if (begin->protocol == ASSENT_3PC || begin->termination == ASSENT_TERMINATION_NONE ||
+        begin->termination == ASSENT_TERMINATION_COOPERATIVE)
+        return true;
+    session_refuse(session, request, ASSENT_E_INVALID,
+                   "termination %s belongs to 3pc; participants of a 2pc only ask each other "
+                   "(cooperative)",
+                   assent_termination_name((int)begin->termination));
+    return false;
+}
+
+/* What is asked for without a name is the protocol's safe policy. */
+static enum assent_termination termination_of(const struct assent_wire_begin *begin)
+{
+    if (begin->termination != ASSENT_TERMINATION_NONE)
+        return begin->termination;
+    return begin->protocol == ASSENT_3PC ? ASSENT_TERMINATION_QUORUM
+                                         : ASSENT_TERMINATION_COOPERATIVE;
 }
 
 /* Whether there is room for one more. Decided early, so that those that run can be finished. */
@@ -81,7 +86,7 @@ static struct transaction *begin(struct session *session, uint64_t request,
     assent_random_bytes(&seed, sizeof(seed));
     assent_coord_init(&t->machine, &gtrid,
                       &(struct assent_coord_begin){.protocol = begin->protocol,
-                                                   .termination = begin->termination,
+                                                   .termination = termination_of(begin),
                                                    .keyed = t->key[0] != '\0',
                                                    .deadline_ms = t->begun_ms + timeout_ms,
                                                    .seed = seed});

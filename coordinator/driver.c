@@ -16,7 +16,7 @@ struct points {
     enum assent_crash_point before, after;
 };
 
-static const struct points send_points[ASSENT_MSG_INQUIRE + 1] = {
+static const struct points send_points[ASSENT_MSG_PROPOSE_ACK + 1] = {
     [ASSENT_MSG_PREPARE] = {true, ASSENT_CRASH_coord_before_send_prepare,
                             ASSENT_CRASH_coord_after_send_prepare},
     [ASSENT_MSG_PRECOMMIT] = {true, ASSENT_CRASH_coord_before_send_precommit,
@@ -27,6 +27,10 @@ static const struct points send_points[ASSENT_MSG_INQUIRE + 1] = {
                           ASSENT_CRASH_coord_after_send_abort},
     [ASSENT_MSG_COMMIT_ONE_PHASE] = {true, ASSENT_CRASH_coord_before_send_one_phase,
                                      ASSENT_CRASH_coord_after_send_one_phase},
+    [ASSENT_MSG_ELECT] = {true, ASSENT_CRASH_coord_before_send_elect,
+                          ASSENT_CRASH_coord_after_send_elect},
+    [ASSENT_MSG_PROPOSE] = {true, ASSENT_CRASH_coord_before_send_propose,
+                            ASSENT_CRASH_coord_after_send_propose},
 };
 
 static const struct points log_points[] = {
@@ -40,6 +44,8 @@ static const struct points log_points[] = {
                                    ASSENT_CRASH_coord_after_log_abort},
     [ASSENT_COORD_RECORD_OUTCOME] = {true, ASSENT_CRASH_coord_before_log_outcome,
                                      ASSENT_CRASH_coord_after_log_outcome},
+    [ASSENT_COORD_RECORD_PREABORT] = {true, ASSENT_CRASH_coord_before_log_preabort,
+                                      ASSENT_CRASH_coord_after_log_preabort},
 };
 
 static uint32_t elapsed_ms(const struct transaction *t)
@@ -51,6 +57,24 @@ static uint32_t elapsed_ms(const struct transaction *t)
 }
 
 /* --- out: messages --- */
+
+/* Whom a participant can ask when we are gone; membership is fixed with the first-phase message. */
+static void name_peers(const struct server *server, const struct transaction *t,
+                       struct assent_wire *wire)
+{
+    const struct assent_coord *m = &t->machine;
+
+    if (wire->u.branch.message.kind != ASSENT_MSG_PREPARE || m->branch_count < 2 ||
+        m->termination == ASSENT_TERMINATION_NONE)
+        return;
+    for (uint32_t i = 0; i < m->branch_count; i++) {
+        const struct participant *p = participants_get(server, m->branches[i].participant);
+
+        wire->u.branch.peers[i] =
+            (struct assent_wire_peer){p->full, p->address, m->branches[i].epoch};
+    }
+    wire->u.branch.peer_count = m->branch_count;
+}
 
 void driver_send(struct server *server, struct session *session, const struct transaction *t,
                  const struct assent_message *message, uint64_t request,
@@ -70,6 +94,8 @@ void driver_send(struct server *server, struct session *session, const struct tr
     wire.u.branch.traceparent = t == NULL ? "" : t->traceparent;
     if (work != NULL)
         wire.u.branch.work = *work;
+    if (t != NULL)
+        name_peers(server, t, &wire);
     if (points.named)
         assent_crash_point(points.before);
     session_send(session, &wire);
@@ -431,6 +457,32 @@ void driver_participant_up(struct server *server, struct session *session)
     }
 }
 
+/* What one member of a termination says to the others is only taken from itself. */
+static bool speaks_for_branch(const struct assent_message *message)
+{
+    switch (message->kind) {
+    case ASSENT_MSG_COMMIT:
+    case ASSENT_MSG_ABORT:
+    case ASSENT_MSG_ELECT:
+    case ASSENT_MSG_ELECT_ANSWER:
+    case ASSENT_MSG_PROPOSE:
+    case ASSENT_MSG_PROPOSE_ACK:
+        return message->from == message->branch;
+    case ASSENT_MSG_NONE:
+    case ASSENT_MSG_WORK:
+    case ASSENT_MSG_PREPARE:
+    case ASSENT_MSG_PRECOMMIT:
+    case ASSENT_MSG_COMMIT_ONE_PHASE:
+    case ASSENT_MSG_WORK_REPLY:
+    case ASSENT_MSG_VOTE:
+    case ASSENT_MSG_PRECOMMIT_ACK:
+    case ASSENT_MSG_ACK:
+    case ASSENT_MSG_INQUIRE:
+        return true;
+    }
+    return false;
+}
+
 /* No machine: what is on record answers, or its absence. A damaged record answers nothing. */
 static void answer_without_machine(struct server *server, struct session *session,
                                    const struct assent_message *message)
@@ -465,7 +517,12 @@ void driver_message(struct server *server, struct session *session, const struct
         return;
     }
     t = transactions_find(&server->transactions, &message->gtrid);
-    if (t == NULL)
+    if (!speaks_for_branch(message))
+        assent_log(ASSENT_LOG_WARN, "member_of_another_ignored",
+                   "gtrid=%s branch=%u from=%u name=%s kind=%s", text, message->branch,
+                   message->from, assent_log_quote(session->name),
+                   assent_message_name((int)message->kind));
+    else if (t == NULL)
         answer_without_machine(server, session, message);
     else if (has_branch_at(server, t, session, message->branch))
         driver_step(server, t, &event, wire->u.branch.reason_text);

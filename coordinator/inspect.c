@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "driver.h"
+#include "explain.h"
 #include "gtrid.h"
 #include "outcomes.h"
 #include "server.h"
@@ -164,7 +165,14 @@ static json_t *bare_json(const struct answer *answer)
                      "reason", answer->reason, "branches", "waiting_for", "timeline");
 }
 
-static json_t *inspect_transaction(struct session *session, const struct assent_wire *wire)
+static json_t *describe(const struct server *server, const struct view *view, bool explain)
+{
+    return explain ? explain_transaction(server, view->live, &view->record)
+                   : transaction_json(server, view);
+}
+
+static json_t *inspect_transaction(struct session *session, const struct assent_wire *wire,
+                                   bool explain)
 {
     struct server *server = session->server;
     const struct transaction *t;
@@ -180,10 +188,10 @@ static json_t *inspect_transaction(struct session *session, const struct assent_
     t = transactions_find(&server->transactions, &gtrid);
     if (t != NULL) {
         view_live(t, &view);
-        return transaction_json(server, &view);
+        return describe(server, &view, explain);
     }
     if (view_ended(server, &gtrid, &view))
-        return transaction_json(server, &view);
+        return describe(server, &view, explain);
     outcomes_answer(server, &gtrid, &answer);
     if (answer.outcome == ASSENT_OUTCOME_NEVER_SEEN) {
         session_refuse(session, wire->request, ASSENT_E_NOT_FOUND,
@@ -342,7 +350,9 @@ void inspect_request(struct session *session, const struct assent_wire *wire)
     if (strcmp(what, "query") == 0) {
         query(session, wire);
     } else if (strcmp(what, "transaction") == 0) {
-        json = inspect_transaction(session, wire);
+        json = inspect_transaction(session, wire, false);
+    } else if (strcmp(what, "explain") == 0) {
+        json = inspect_transaction(session, wire, true);
     } else if (strcmp(what, "transactions") == 0) {
         json = inspect_transactions(session, wire);
     } else if (strcmp(what, "participants") == 0) {
@@ -351,8 +361,8 @@ void inspect_request(struct session *session, const struct assent_wire *wire)
         json = inspect_health(session);
     } else {
         session_refuse(session, wire->request, ASSENT_E_INVALID,
-                       "inspect: what must be transactions, transaction, participants, health or "
-                       "query");
+                       "inspect: what must be transactions, transaction, explain, participants, "
+                       "health or query");
     }
     if (json != NULL)
         send_json(session, wire->request, json);

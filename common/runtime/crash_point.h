@@ -19,6 +19,8 @@
     X(coord_after_log_commit)                                                                      \
     X(coord_before_log_abort)                                                                      \
     X(coord_after_log_abort)                                                                       \
+    X(coord_before_log_preabort)                                                                   \
+    X(coord_after_log_preabort)                                                                    \
     X(coord_before_log_outcome)                                                                    \
     X(coord_after_log_outcome)                                                                     \
     X(coord_before_send_prepare)                                                                   \
@@ -31,6 +33,10 @@
     X(coord_after_send_abort)                                                                      \
     X(coord_before_send_one_phase)                                                                 \
     X(coord_after_send_one_phase)                                                                  \
+    X(coord_before_send_elect)                                                                     \
+    X(coord_after_send_elect)                                                                      \
+    X(coord_before_send_propose)                                                                   \
+    X(coord_after_send_propose)                                                                    \
     X(coord_before_reply)                                                                          \
     X(coord_after_reply)
 
@@ -49,6 +55,8 @@
     X(agent_after_log_prepared)                                                                    \
     X(agent_before_log_precommitted)                                                               \
     X(agent_after_log_precommitted)                                                                \
+    X(agent_before_log_preaborted)                                                                 \
+    X(agent_after_log_preaborted)                                                                  \
     X(agent_before_log_decision)                                                                   \
     X(agent_after_log_decision)                                                                    \
     X(agent_before_log_result)                                                                     \
@@ -60,7 +68,11 @@
     X(agent_before_send_precommit_ack)                                                             \
     X(agent_after_send_precommit_ack)                                                              \
     X(agent_before_send_ack)                                                                       \
-    X(agent_after_send_ack)
+    X(agent_after_send_ack)                                                                        \
+    X(agent_before_send_elect)                                                                     \
+    X(agent_after_send_elect)                                                                      \
+    X(agent_before_send_propose)                                                                   \
+    X(agent_after_send_propose)
 
 enum assent_crash_point {
 #define X(name) ASSENT_CRASH_##name,

@@ -20,13 +20,14 @@
 
 #define LOG_ID_KEY        "log-id"
 #define INCARNATION_KEY   "incarnation"
+#define FIRST_KEY         "first-incarnation"
 #define INCARNATION_BYTES 4
 #define INCARNATION_MAX   0xffffff
 
 /* What the log says about itself in ASSENT_TABLE_META. */
 struct identity {
     uint8_t log_id[ASSENT_LOG_ID_BYTES];
-    uint32_t incarnation;
+    uint32_t incarnation, first_incarnation;
     uint64_t age_ms;
 };
 
@@ -109,7 +110,8 @@ static int read_meta(struct assent_lmdb *lmdb, const char *directory, const char
 static int read_identity(struct assent_lmdb *lmdb, const char *directory,
                          struct identity *ret_identity, char *error, size_t error_size)
 {
-    uint8_t incarnation[INCARNATION_BYTES], age[ASSENT_STORE_AGE_BYTES];
+    uint8_t incarnation[INCARNATION_BYTES], first[INCARNATION_BYTES] = {0, 0, 0, 1};
+    uint8_t age[ASSENT_STORE_AGE_BYTES];
     struct identity found;
     struct assent_reader reader;
     int status = read_meta(lmdb, directory, LOG_ID_KEY, found.log_id, sizeof(found.log_id), error,
@@ -123,6 +125,12 @@ static int read_identity(struct assent_lmdb *lmdb, const char *directory,
             read_meta(lmdb, directory, ASSENT_STORE_AGE_KEY, age, sizeof(age), error, error_size);
     if (status < 0)
         return status;
+    /* Absent from logs that began with 1. */
+    status = read_meta(lmdb, directory, FIRST_KEY, first, sizeof(first), error, error_size);
+    if (status < 0 && status != ASSENT_E_NOT_FOUND)
+        return status;
+    assent_reader_init(&reader, first, sizeof(first));
+    found.first_incarnation = assent_read_u32(&reader);
     assent_reader_init(&reader, incarnation, sizeof(incarnation));
     found.incarnation = assent_read_u32(&reader);
     assent_reader_init(&reader, age, sizeof(age));
@@ -139,12 +147,14 @@ static int put_meta(struct assent_lmdb *lmdb, const char *key, const uint8_t *va
 static int write_identity(struct assent_lmdb *lmdb, const char *directory,
                           const struct identity *identity, char *error, size_t error_size)
 {
-    uint8_t incarnation[INCARNATION_BYTES], age[ASSENT_STORE_AGE_BYTES];
+    uint8_t incarnation[INCARNATION_BYTES], first[INCARNATION_BYTES], age[ASSENT_STORE_AGE_BYTES];
     struct assent_writer writer;
     int number;
 
     assent_writer_init(&writer, incarnation, sizeof(incarnation));
     assent_write_u32(&writer, identity->incarnation);
+    assent_writer_init(&writer, first, sizeof(first));
+    assent_write_u32(&writer, identity->first_incarnation);
     assent_writer_init(&writer, age, sizeof(age));
     assent_write_u64(&writer, identity->age_ms);
     number = assent_lmdb_begin(lmdb);
@@ -152,6 +162,8 @@ static int write_identity(struct assent_lmdb *lmdb, const char *directory,
         number = put_meta(lmdb, LOG_ID_KEY, identity->log_id, sizeof(identity->log_id));
     if (number == 0)
         number = put_meta(lmdb, INCARNATION_KEY, incarnation, sizeof(incarnation));
+    if (number == 0)
+        number = put_meta(lmdb, FIRST_KEY, first, sizeof(first));
     if (number == 0)
         number = put_meta(lmdb, ASSENT_STORE_AGE_KEY, age, sizeof(age));
     if (number == 0)
@@ -164,10 +176,12 @@ static int write_identity(struct assent_lmdb *lmdb, const char *directory,
     return 0;
 }
 
-static int raise_incarnation(struct assent_store *store, const char *directory, bool fresh,
-                             char *error, size_t error_size)
+static int raise_incarnation(struct assent_store *store, const struct assent_store_options *options,
+                             bool fresh, char *error, size_t error_size)
 {
-    struct identity identity = {.incarnation = 0};
+    uint32_t first = options->first_incarnation ? options->first_incarnation : 1;
+    struct identity identity = {.first_incarnation = first, .incarnation = first - 1};
+    const char *directory = options->directory;
     int status = read_identity(store->lmdb, directory, &identity, error, error_size);
 
     if (status == ASSENT_E_NOT_FOUND && fresh)
@@ -175,7 +189,7 @@ static int raise_incarnation(struct assent_store *store, const char *directory, 
     else if (status < 0)
         return status == ASSENT_E_NOT_FOUND ? ASSENT_E_CORRUPT : status;
     if (identity.incarnation >= INCARNATION_MAX) {
-        snprintf(error, error_size, "%s: the log was opened %d times and cannot be once more",
+        snprintf(error, error_size, "%s: incarnation %d of the log is the last one possible",
                  directory, INCARNATION_MAX);
         return ASSENT_E_LIMIT;
     }
@@ -247,7 +261,7 @@ int assent_store_open(const struct assent_store_options *options, struct assent_
     if (status == 0 && fresh)
         status = check_never_used(store->lmdb, directory, error, error_size);
     if (status == 0)
-        status = raise_incarnation(store, directory, fresh, error, error_size);
+        status = raise_incarnation(store, options, fresh, error, error_size);
     if (status == 0 && fresh)
         status = assent_directory_write_format(directory, directory_fd, options->owner, error,
                                                error_size);
@@ -317,6 +331,11 @@ void assent_store_close(struct assent_store *store)
 const uint8_t *assent_store_log_id(const struct assent_store *store)
 {
     return store->identity.log_id;
+}
+
+uint32_t assent_store_first_incarnation(const struct assent_store *store)
+{
+    return store->identity.first_incarnation;
 }
 
 uint32_t assent_store_incarnation(const struct assent_store *store)

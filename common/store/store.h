@@ -38,6 +38,7 @@ struct assent_store_options {
     uint64_t lazy_flush_ms;  /* lazy records wait at most this long for a batch to ride with */
     size_t queue_max;        /* most requests queued or not yet delivered; beyond: ASSENT_E_LIMIT */
     bool unsafe_storage;     /* allow a file system that may lose what is synced */
+    uint32_t first_incarnation; /* of a log that is made now; 0: 1 */
 };
 
 /* Opens or creates. Takes the lock (flock on DIR/lock, which holds the pid), checks FORMAT, raises
@@ -54,9 +55,10 @@ ASSENT_CHECKED int assent_store_open(const struct assent_store_options *options,
  * NULL is allowed. */
 void assent_store_close(struct assent_store *store);
 
-/* Random id made when the log was created, and the number of times it has been opened (from 1;
- * 24 bits: opening fails with ASSENT_E_LIMIT beyond). */
+/* Random id made when the log was created, the incarnation that it was created in, and the one of
+ * now, which is one higher at each opening (24 bits: opening fails with ASSENT_E_LIMIT beyond). */
 const uint8_t *assent_store_log_id(const struct assent_store *store);
+uint32_t assent_store_first_incarnation(const struct assent_store *store);
 uint32_t assent_store_incarnation(const struct assent_store *store);
 /* Milliseconds this log has been open, over all its lives: retention is counted on it, so that no
  * wall clock can expire a record. Monotonic; persisted with later batches. */

@@ -3,6 +3,29 @@
 
 #include "ctl.h"
 
+static int parse_termination(struct ctl *ctl, const char *text,
+                             struct assent_begin_options *options)
+{
+    static const enum assent_termination policies[] = {
+        ASSENT_TERMINATION_QUORUM, ASSENT_TERMINATION_COOPERATIVE, ASSENT_TERMINATION_TIMEOUT};
+
+    for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
+        if (strcmp(text, assent_termination_name((int)policies[i])) == 0)
+            options->termination = policies[i];
+    if (options->termination == ASSENT_TERMINATION_NONE) {
+        ctl_error(ctl, "--termination is quorum, cooperative or timeout, not \"%s\"", text);
+        return -1;
+    }
+    if (options->protocol == ASSENT_2PC && options->termination != ASSENT_TERMINATION_COOPERATIVE) {
+        ctl_error(ctl,
+                  "--termination %s belongs to --protocol 3pc; participants of a 2pc only ask each"
+                  " other (cooperative)",
+                  text);
+        return -1;
+    }
+    return 0;
+}
+
 int ctl_begin_options(struct ctl *ctl, const struct ctl_args *args,
                       struct assent_begin_options *ret_options)
 {
@@ -20,22 +43,8 @@ int ctl_begin_options(struct ctl *ctl, const struct ctl_args *args,
         ctl_error(ctl, "--protocol is 2pc or 3pc, not \"%s\"", protocol);
         return -1;
     }
-    if (termination && options.protocol != ASSENT_3PC) {
-        ctl_error(ctl, "--termination belongs to --protocol 3pc");
+    if (termination && parse_termination(ctl, termination, &options))
         return -1;
-    }
-    if (termination && strcmp(termination, "timeout") != 0) {
-        ctl_error(ctl, "--termination is timeout, not \"%s\"", termination);
-        return -1;
-    }
-    if (!termination && options.protocol == ASSENT_3PC) {
-        ctl_error(
-            ctl,
-            "--protocol 3pc needs --termination timeout, which is unsafe: a single crash of the"
-            " coordinator, or a partition, can make some branches commit and others abort");
-        return -1;
-    }
-    options.termination = termination ? ASSENT_TERMINATION_TIMEOUT : ASSENT_TERMINATION_NONE;
     if (timeout && ctl_parse_number(timeout, 1, UINT32_MAX, &number)) {
         ctl_error(ctl, "--timeout-ms is a number of milliseconds, not \"%s\"", timeout);
         return -1;

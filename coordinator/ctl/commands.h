@@ -12,8 +12,10 @@
     X(tx_rollback)                                                                                 \
     X(tx_list)                                                                                     \
     X(tx_show)                                                                                     \
+    X(tx_explain)                                                                                  \
     X(tx_wait)                                                                                     \
     X(participants_list)                                                                           \
+    X(participants_branches)                                                                       \
     X(kv_get)                                                                                      \
     X(kv_dump)                                                                                     \
     X(log_dump)                                                                                    \

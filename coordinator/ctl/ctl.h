@@ -102,10 +102,10 @@ int ctl_work_parse(const char *text, char **ret_work, size_t *ret_size, char *er
 /* begin.c: the options that `tx run` and `tx begin` have in common. */
 #define CTL_BEGIN_OPTIONS                                                                          \
     {"protocol", "2pc|3pc", "the commit protocol (default 2pc)", false, false},                    \
-        {"termination", "timeout",                                                                 \
-         "3pc: how participants finish without the coordinator; timeout must be named: it is "     \
-         "unsafe"                                                                                  \
-         " under a single crash, and under partition",                                             \
+        {"termination", "quorum|cooperative|timeout",                                              \
+         "how participants finish without the coordinator. 2pc: cooperative. 3pc: quorum, the "    \
+         "safe default; cooperative (unsafe under partition) and timeout (unsafe under a single "  \
+         "crash too) can make some branches commit and others abort",                              \
          false, false},                                                                            \
         {"key", "KEY", "idempotency key: the same key again finds the same transaction", false,    \
          false},                                                                                   \

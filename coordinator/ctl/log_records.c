@@ -16,6 +16,7 @@
 
 struct scan {
     enum assent_table table;
+    bool of_agent;
     json_t *names; /* participant's number -> "name/resource" */
     void (*visit)(const json_t *record, void *context);
     void *context;
@@ -173,6 +174,17 @@ static const char *describe_transaction(json_t *out, const json_t *names, const 
     return NULL;
 }
 
+/* Rows of the agent's table of participants. */
+static json_t *part_peers(const struct assent_part_record *record)
+{
+    json_t *peers = json_array();
+
+    ASSENT_ASSERT(peers);
+    for (uint32_t i = 0; i < record->peer_count; i++)
+        ASSENT_ASSERT(json_array_append_new(peers, json_integer(record->peers[i].number)) == 0);
+    return peers;
+}
+
 static const char *describe_branch(json_t *out, const void *key, size_t key_size, const void *value,
                                    size_t size)
 {
@@ -196,6 +208,9 @@ static const char *describe_branch(json_t *out, const void *key, size_t key_size
     set_text(out, "resource", record.resource);
     set(out, "incarnation", json_integer(record.incarnation));
     set(out, "epoch", json_integer(record.epoch));
+    set(out, "last_elected", json_integer(record.last_elected));
+    set(out, "last_attempt", json_integer(record.last_attempt));
+    set(out, "peers", part_peers(&record));
     return NULL;
 }
 
@@ -217,6 +232,28 @@ static const char *describe_participant(json_t *out, json_t *names, const void *
     return NULL;
 }
 
+/* Of an agent: where another participant is. */
+static const char *describe_address(json_t *out, const void *value, size_t size)
+{
+    char name[ASSENT_NAME_MAX + 1], resource[ASSENT_NAME_MAX + 1], address[256];
+    struct assent_reader reader;
+    unsigned version;
+
+    assent_reader_init(&reader, value, size);
+    version = assent_read_u8(&reader);
+    if (version != 1)
+        return not_decoded(version > 1 ? ASSENT_E_VERSION : ASSENT_E_CORRUPT);
+    assent_read_text(&reader, name, sizeof(name));
+    assent_read_text(&reader, resource, sizeof(resource));
+    assent_read_text(&reader, address, sizeof(address));
+    if (reader.failed)
+        return not_decoded(ASSENT_E_CORRUPT);
+    set_text(out, "name", name);
+    set_text(out, "resource", resource);
+    set_text(out, "address", address);
+    return NULL;
+}
+
 static const char *describe(json_t *out, const struct scan *scan, const void *key, size_t key_size,
                             const void *value, size_t size)
 {
@@ -229,6 +266,8 @@ static const char *describe(json_t *out, const struct scan *scan, const void *ke
         set(out, "size", json_integer((json_int_t)size)); /* only the store itself reads it */
         return NULL;
     case ASSENT_TABLE_PARTICIPANT:
+        if (scan->of_agent)
+            return describe_address(out, value, size);
         return describe_participant(out, scan->names, key, key_size, value, size);
     case ASSENT_TABLE_COUNT:
         break;
@@ -302,7 +341,10 @@ int ctl_log_scan(struct ctl *ctl, struct ctl_log *log,
     /* Participants come first, so that transactions can name them. */
     static const enum assent_table order[ASSENT_TABLE_COUNT] = {
         ASSENT_TABLE_META, ASSENT_TABLE_PARTICIPANT, ASSENT_TABLE_TRANSACTION, ASSENT_TABLE_BRANCH};
-    struct scan scan = {.names = json_object(), .visit = visit, .context = context};
+    struct scan scan = {.names = json_object(),
+                        .of_agent = strcmp(log->owner, "assent-agent") == 0,
+                        .visit = visit,
+                        .context = context};
     int error = 0;
 
     ASSENT_ASSERT(scan.names);

@@ -20,6 +20,8 @@
 #define LAZY_FLUSH_MS  10
 #define WATCH_S        1
 #define STOP_LOOK_US   5000
+/* Leaves almost all of the 24 bits to restarts. */
+#define FIRST_INCARNATION_MAX (1u << 20)
 /* Each branch has at most this many records queued at a time. */
 #define RECORDS_PER_BRANCH 4
 
@@ -45,7 +47,8 @@ void agent_hello(struct assent_participant *agent, struct assent_wire *ret_wire)
     hello->role = ASSENT_ROLE_PARTICIPANT;
     hello->name = agent->options.name;
     hello->cluster = agent->options.cluster;
-    hello->address = agent_peers_address(agent->peers);
+    hello->address =
+        agent->options.announce[0] ? agent->options.announce : agent_peers_address(agent->peers);
     hello->software = "assent " ASSENT_VERSION;
     hello->incarnation = assent_store_incarnation(agent->store);
     for (size_t i = 0; i < agent->resource_count; i++) {
@@ -132,7 +135,7 @@ static bool output_is_out(void *context)
     for (size_t i = 0; i < agent->link_count; i++)
         if (agent_link_output_bytes(agent->links[i]) > 0)
             return false;
-    return true;
+    return agent_peers_output_bytes(agent->peers) == 0;
 }
 
 static void on_stop_timer(evutil_socket_t fd, short events, void *context)
@@ -164,6 +167,17 @@ static void on_stop(evutil_socket_t fd, short events, void *context)
 
 /* ---- start ---- */
 
+/* A log that was lost and made anew must not look like the one before: an agent that counted from
+ * 1 again would be asked about a branch of incarnation 3, be in its own incarnation 3, and answer
+ * that it never voted. So each log's incarnations begin somewhere else. */
+static uint32_t draw_first_incarnation(void)
+{
+    uint32_t number;
+
+    assent_random_bytes(&number, sizeof(number));
+    return number % FIRST_INCARNATION_MAX + 1;
+}
+
 static int open_store(struct assent_participant *agent, char *error, size_t error_size)
 {
     const struct assent_store_options options = {
@@ -174,6 +188,7 @@ static int open_store(struct assent_participant *agent, char *error, size_t erro
         .lazy_flush_ms = LAZY_FLUSH_MS,
         .queue_max = (size_t)RECORDS_PER_BRANCH * agent->options.branches_max + 1024,
         .unsafe_storage = agent->options.unsafe_storage,
+        .first_incarnation = draw_first_incarnation(),
     };
 
     return assent_store_open(&options, &agent->store, error, error_size);
@@ -299,7 +314,9 @@ static int open_all(struct assent_participant *agent, char *error, size_t error_
     if (result == 0)
         result = agent_peers_open(agent, error, error_size);
     if (result == 0)
-        result = agent_link_load_marks(agent, error, error_size);
+        result = agent_address_book_load(agent, error, error_size);
+    if (result == 0)
+        result = agent_marks_load(agent, error, error_size);
     if (result == 0)
         result = agent_recovery_run(agent, error, error_size);
     return result;
@@ -375,6 +392,12 @@ static void log_started(struct assent_participant *agent)
                agent->options.name, agent_peers_address(agent->peers), resources,
                agent->options.cluster, assent_store_incarnation(agent->store),
                assent_log_quote(agent->options.data_directory), ASSENT_VERSION);
+    if (!agent->options.announce[0] &&
+        (strncmp(agent_peers_address(agent->peers), "0.0.0.0:", 8) == 0 ||
+         strncmp(agent_peers_address(agent->peers), "[::]:", 5) == 0))
+        assent_log(ASSENT_LOG_WARN, "not_reachable", "listen=%s why=%s",
+                   agent_peers_address(agent->peers),
+                   assent_log_quote("other participants cannot dial that address: set announce"));
 }
 
 int assent_participant_run(struct assent_participant *agent)
@@ -433,6 +456,7 @@ void assent_participant_free(struct assent_participant *agent)
         free(resource->directory);
     }
     agent_branches_fini(&agent->branches);
+    agent_address_book_fini(&agent->address_book);
     assent_sent_points_free(agent->sent_points);
     free_event(agent->store_event);
     free_event(agent->workers_event);

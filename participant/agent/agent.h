@@ -4,9 +4,14 @@
  *   agent.c             life cycle, the loop, the public functions of assent/participant.h
  *   settings.c          the options with their defaults, checked and copied
  *   coordinator_link.c  one connection per coordinator address
- *   peers.c             the listener for other participants
+ *   peers.c             the listener for other participants, and what they may say (peers.h)
+ *   peer_links.c        connections to other participants, dialed when needed (peers.h)
+ *   address_book.c      where other participants are, also in the log (address_book.h)
  *   driver.c            machines: events in, actions carried out
+ *   sends.c             where each message of a machine goes
+ *   marks.c             what is kept in the log about each coordinator
  *   queries.c           reads of committed data for people
+ *   inspection.c        our branches, for people
  *   tombstones.c        forgets what the coordinator has ended
  *   recovery.c          machines from records and resources at start
  *   watch.c             warns of branches that are in doubt for long
@@ -20,6 +25,7 @@
 
 #include <event2/event.h>
 
+#include "address_book.h"
 #include "branches.h"
 #include "codec.h"
 #include "net.h"
@@ -53,6 +59,7 @@ struct assent_participant {
     struct assent_store *store;
     struct agent_workers *workers;
     struct agent_branches branches;
+    struct agent_address_book address_book;
     struct agent_resource resources[ASSENT_RESOURCES_MAX];
     size_t resource_count;
     struct agent_link **links;
@@ -107,14 +114,39 @@ size_t agent_link_output_bytes(const struct agent_link *link);
  * request came on. 0: not connected. */
 uint64_t agent_link_connection(const struct agent_link *link);
 const char *agent_link_name(const struct agent_link *link);
-/* Highest incarnations seen, from the META table: called once at start. */
-ASSENT_CHECKED int agent_link_load_marks(struct assent_participant *agent, char *error,
-                                         size_t error_size);
+
+/* marks.c */
+/* Called once at start. */
+ASSENT_CHECKED int agent_marks_load(struct assent_participant *agent, char *error,
+                                    size_t error_size);
+/* Returns when it is durable, once in each life of a coordinator: nothing that it says may be
+ * obeyed before, or a restart of ours could listen to the earlier life again. */
+void agent_marks_save_incarnation(struct assent_participant *agent, struct coordinator_log *log);
+/* Queued: durable no later than what is queued after it. */
+void agent_marks_save_ended(struct assent_participant *agent, struct coordinator_log *log);
 
 /* peers.c */
+/* The connection of a message between two branches of this participant. */
+#define AGENT_CONNECTION_HERE UINT64_MAX
 ASSENT_CHECKED int agent_peers_open(struct assent_participant *agent, char *error,
                                     size_t error_size);
 void agent_peers_close(struct agent_peers *peers); /* NULL is allowed */
 const char *agent_peers_address(const struct agent_peers *peers);
+size_t agent_peers_output_bytes(const struct agent_peers *peers);
+/* On that connection: 0, what agent_send() returns, or ASSENT_E_UNAVAILABLE: it has ended. */
+int agent_peers_answer(struct assent_participant *agent, uint64_t connection,
+                       const struct assent_wire *wire);
+
+/* peer_links.c */
+/* On a connection of its own, made if need be; 0 also when it waits for that. */
+int agent_peers_send(struct assent_participant *agent, const struct agent_address *to,
+                     const struct assent_wire *wire);
+/* Closes what nothing has used for long. */
+void agent_peers_watch(struct assent_participant *agent, uint64_t now_ms);
+
+/* inspection.c */
+/* Answers an Inspect. */
+void agent_inspection_answer(struct assent_participant *agent, struct assent_conn *conn,
+                             const struct assent_wire *wire);
 
 #endif

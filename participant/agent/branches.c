@@ -10,12 +10,20 @@
 _Static_assert(sizeof(struct assent_branch_id) == ASSENT_BRANCH_ID_BYTES,
                "a branch id is hashed as bytes, so it may have no padding");
 
-struct coordinator_log *agent_branches_log(struct agent_branches *branches,
-                                           const uint8_t id[ASSENT_LOG_ID_BYTES])
+struct coordinator_log *agent_branches_find_log(const struct agent_branches *branches,
+                                                const uint8_t id[ASSENT_LOG_ID_BYTES])
 {
     struct coordinator_log *log = NULL;
 
     HASH_FIND(hh, branches->logs, id, ASSENT_LOG_ID_BYTES, log);
+    return log;
+}
+
+struct coordinator_log *agent_branches_log(struct agent_branches *branches,
+                                           const uint8_t id[ASSENT_LOG_ID_BYTES])
+{
+    struct coordinator_log *log = agent_branches_find_log(branches, id);
+
     if (log || HASH_COUNT(branches->logs) >= AGENT_LOGS_MAX)
         return log;
     log = calloc(1, sizeof(*log));
@@ -59,10 +67,19 @@ struct agent_branch *agent_branches_add(struct agent_branches *branches,
     return branch;
 }
 
+static void drop_peers(struct agent_branch *branch)
+{
+    free(branch->peers);
+    branch->peers = NULL;
+    branch->peer_count = 0;
+}
+
 void agent_branches_settle(struct agent_branch *branch)
 {
     bool ended = assent_part_final(&branch->machine);
 
+    if (ended)
+        drop_peers(branch);
     if (ended == branch->ended)
         return;
     TAILQ_REMOVE(branch->ended ? &branch->log->ended : &branch->log->open, branch, link);
@@ -82,6 +99,7 @@ static void free_branch(struct agent_branches *branches, struct agent_branch *br
     HASH_DEL(branches->by_id, branch);
     TAILQ_REMOVE(branch->ended ? &branch->log->ended : &branch->log->open, branch, link);
     branches->count--;
+    drop_peers(branch);
     free(branch->reason_text);
     free(branch);
 }

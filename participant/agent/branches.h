@@ -12,11 +12,8 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
-#include "runtime.h"
-#define uthash_fatal(message) assent_panic(1, "out_of_memory", "what=branches")
-#include <uthash.h>
-
 #include "gtrid.h"
+#include "hash.h"
 #include "participant.h"
 #include "workers.h"
 
@@ -36,6 +33,7 @@ struct coordinator_log {
     bool mark_durable;                      /* and that it was seen is on disk */
     bool has_ended_below;
     struct assent_gtrid ended_below; /* transactions that sort below it have ended */
+    bool ended_unsaved;              /* it has risen since the log was told */
     struct agent_branch_list open, ended;
     struct agent_jobs forget_again; /* forgets that failed, for the next try */
     struct agent_link *link;        /* connected now, or NULL */
@@ -49,13 +47,17 @@ struct agent_branch {
     struct agent_resource *resource;
     struct coordinator_log *log;
     struct agent_lane lane;
-    uint32_t records_pending; /* forced records that are not durable yet */
-    bool ended;               /* in log->ended */
-    bool damaged;             /* its record cannot be read: it is left alone */
-    char *reason_text;        /* what the resource said; NULL: nothing */
-    uint64_t doubt_since_ms;  /* 0: not in doubt */
-    uint64_t doubt_warn_ms;   /* warn when in doubt this long */
-    uint64_t timer_set_ms;    /* the timer goes off then; ASSENT_NO_TIMER: it is off */
+    uint32_t records_pending;              /* forced records that are not durable yet */
+    bool ended;                            /* in log->ended */
+    bool damaged;                          /* its record cannot be read: it is left alone */
+    struct assent_part_record_peer *peers; /* peer_count, in order of the branches; NULL: unknown */
+    uint32_t peer_count;
+    uint32_t asker;            /* the member that spoke last; 0: none ... */
+    uint64_t asker_connection; /* ... and where it is answered */
+    char *reason_text;         /* what the resource said; NULL: nothing */
+    uint64_t doubt_since_ms;   /* 0: not in doubt */
+    uint64_t doubt_warn_ms;    /* warn when in doubt this long */
+    uint64_t timer_set_ms;     /* the timer goes off then; ASSENT_NO_TIMER: it is off */
     struct event timer;
     TAILQ_ENTRY(agent_branch) link;
     UT_hash_handle hh;
@@ -70,13 +72,17 @@ struct agent_branches {
 /* The log with that id, made if it is new: NULL beyond AGENT_LOGS_MAX. */
 struct coordinator_log *agent_branches_log(struct agent_branches *branches,
                                            const uint8_t id[ASSENT_LOG_ID_BYTES]);
+/* NULL: not seen. */
+struct coordinator_log *agent_branches_find_log(const struct agent_branches *branches,
+                                                const uint8_t id[ASSENT_LOG_ID_BYTES]);
 struct agent_branch *agent_branches_find(const struct agent_branches *branches,
                                          const struct assent_branch_id *id);
 /* A new, open branch with a machine in NONE; the caller fills the rest. NULL: no memory. */
 struct agent_branch *agent_branches_add(struct agent_branches *branches,
                                         struct coordinator_log *log,
                                         const struct assent_branch_id *id);
-/* Puts the branch among the open ones or the tombstones, by its machine. */
+/* Puts the branch among the open ones or the tombstones, by its machine. A tombstone only answers,
+ * so it needs no peers. */
 void agent_branches_settle(struct agent_branch *branch);
 /* Its transaction is known to have ended. */
 bool agent_branches_closed(const struct coordinator_log *log, const struct assent_gtrid *gtrid);

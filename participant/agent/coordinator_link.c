@@ -4,20 +4,15 @@
  * log, not by its address; an earlier life of that log (a copy, a restored backup, a process that
  * slept) is refused, because its decisions may contradict those of the later one.
  */
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
 #include "driver.h"
 
 #define DIAL_MIN_MS 50
 #define DIAL_MAX_MS 2000
-
-#define MARK_PREFIX "coordinator:"
 
 struct agent_link {
     struct assent_participant *agent;
@@ -29,88 +24,6 @@ struct agent_link {
     char name[ASSENT_NAME_MAX + 1];
     bool failing; /* its trouble has been logged; the rest is for debugging */
 };
-
-/* ---- the highest incarnation seen of each log ---- */
-
-static size_t mark_key(const struct coordinator_log *log, char key[ASSENT_STORE_KEY_MAX])
-{
-    return (size_t)snprintf(key, ASSENT_STORE_KEY_MAX, MARK_PREFIX "%s", log->text);
-}
-
-/* Waits until it is durable, once in each life of a coordinator: nothing that it says may be obeyed
- * before, or a restart of ours could listen to the earlier life again. */
-static int save_mark(struct assent_participant *agent, struct coordinator_log *log)
-{
-    char key[ASSENT_STORE_KEY_MAX];
-    uint8_t value[4];
-    struct assent_writer writer;
-    struct assent_put put = {
-        .table = ASSENT_TABLE_META, .key = key, .value = value, .token = (uintptr_t)log};
-    struct pollfd fd = {assent_store_fd(agent->store), POLLIN, 0};
-    int error;
-
-    assent_writer_init(&writer, value, sizeof(value));
-    assent_write_u32(&writer, log->incarnation);
-    put.key_size = mark_key(log, key);
-    put.value_size = writer.size;
-    log->mark_durable = false;
-    error = assent_store_put(agent->store, &put);
-    while (error == 0 && !log->mark_durable) {
-        if (poll(&fd, 1, -1) < 0 && errno != EINTR)
-            error = ASSENT_E_IO;
-        assent_store_process(agent->store, agent_driver_durable, agent);
-    }
-    return error;
-}
-
-struct marks {
-    struct assent_participant *agent;
-    int error;
-};
-
-static bool visit_mark(const void *key, size_t key_size, const void *value, size_t value_size,
-                       int status, void *context)
-{
-    size_t prefix = strlen(MARK_PREFIX), digits = 2 * ASSENT_LOG_ID_BYTES;
-    uint8_t id[ASSENT_LOG_ID_BYTES];
-    struct marks *marks = context;
-    struct coordinator_log *log;
-    struct assent_reader reader;
-
-    if (key_size != prefix + digits || memcmp(key, MARK_PREFIX, prefix) != 0)
-        return true;
-    if (status) {
-        marks->error = status;
-        return false;
-    }
-    for (size_t i = 0; i < sizeof(id); i++) {
-        char digit[3] = {0};
-        unsigned number = 0;
-
-        memcpy(digit, (const char *)key + prefix + 2 * i, 2);
-        sscanf(digit, "%x", &number);
-        id[i] = (uint8_t)number;
-    }
-    log = agent_branches_log(&marks->agent->branches, id);
-    assent_reader_init(&reader, value, value_size);
-    if (log)
-        log->incarnation = assent_read_u32(&reader);
-    marks->error = !log ? ASSENT_E_LIMIT : reader.failed ? ASSENT_E_CORRUPT : 0;
-    return marks->error == 0;
-}
-
-int agent_link_load_marks(struct assent_participant *agent, char *error, size_t error_size)
-{
-    struct marks marks = {agent, 0};
-    int result = assent_store_scan(agent->store, ASSENT_TABLE_META, NULL, 0, 0, visit_mark, &marks);
-
-    if (result == 0)
-        result = marks.error;
-    if (result)
-        snprintf(error, error_size, "cannot read which coordinators were seen: %s",
-                 assent_error_text(result));
-    return result;
-}
 
 /* ---- the connection's end ---- */
 
@@ -207,10 +120,7 @@ static void on_hello(struct agent_link *link, const struct assent_wire_hello *he
     }
     if (hello->incarnation > log->incarnation) {
         log->incarnation = hello->incarnation;
-        error = save_mark(agent, log);
-        if (error)
-            assent_panic(ASSENT_EXIT_RUNTIME, "log_failed", "error=%s",
-                         assent_log_quote(assent_error_text(error)));
+        agent_marks_save_incarnation(agent, log);
     }
     link->log = log;
     link->connection = ++agent->connections;
@@ -245,6 +155,8 @@ static void on_refusal(struct agent_link *link, const struct assent_wire *wire)
 
 static bool from_coordinator(const struct assent_message *message)
 {
+    if (message->from != 0)
+        return false;
     switch (message->kind) {
     case ASSENT_MSG_WORK:
     case ASSENT_MSG_PREPARE:
@@ -252,6 +164,7 @@ static bool from_coordinator(const struct assent_message *message)
     case ASSENT_MSG_COMMIT:
     case ASSENT_MSG_ABORT:
     case ASSENT_MSG_COMMIT_ONE_PHASE:
+    case ASSENT_MSG_INQUIRE:
     case ASSENT_MSG_ELECT:
     case ASSENT_MSG_ELECT_ANSWER:
     case ASSENT_MSG_PROPOSE:
@@ -262,7 +175,6 @@ static bool from_coordinator(const struct assent_message *message)
     case ASSENT_MSG_VOTE:
     case ASSENT_MSG_PRECOMMIT_ACK:
     case ASSENT_MSG_ACK:
-    case ASSENT_MSG_INQUIRE:
         return false;
     }
     return false;
@@ -279,7 +191,7 @@ static bool on_message(struct agent_link *link, const struct assent_wire *wire)
         return true;
     }
     if (wire->kind == ASSENT_WIRE_BRANCH && from_coordinator(&wire->u.branch.message)) {
-        agent_driver_message(agent, link->log, wire);
+        agent_driver_message(agent, link->log, link->connection, wire);
         return true;
     }
     if (wire->kind == ASSENT_WIRE_RESOURCE_QUERY) {

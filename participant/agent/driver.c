@@ -11,26 +11,10 @@
 
 #include "crash_point.h"
 
-/* What a step can refer to besides its machine. */
-struct step {
-    struct agent_branch *branch;
-    const struct assent_wire *wire; /* the message that is handled, or NULL */
-    const struct agent_job *job;    /* the call that is done, or NULL */
-};
-
-/* Crash points around each message and each record. */
+/* Crash points around each record. */
 struct points {
     bool named;
     enum assent_crash_point before, after;
-};
-
-static const struct points send_points[ASSENT_MSG_INQUIRE + 1] = {
-    [ASSENT_MSG_VOTE] = {true, ASSENT_CRASH_agent_before_send_vote,
-                         ASSENT_CRASH_agent_after_send_vote},
-    [ASSENT_MSG_PRECOMMIT_ACK] = {true, ASSENT_CRASH_agent_before_send_precommit_ack,
-                                  ASSENT_CRASH_agent_after_send_precommit_ack},
-    [ASSENT_MSG_ACK] = {true, ASSENT_CRASH_agent_before_send_ack,
-                        ASSENT_CRASH_agent_after_send_ack},
 };
 
 static const struct points log_points[] = {
@@ -43,44 +27,11 @@ static const struct points log_points[] = {
     [ASSENT_PART_RECORD_RESULT] = {true, ASSENT_CRASH_agent_before_log_result,
                                    ASSENT_CRASH_agent_after_log_result},
     [ASSENT_PART_RECORD_DONE] = {false},
+    [ASSENT_PART_RECORD_PREABORTED] = {true, ASSENT_CRASH_agent_before_log_preaborted,
+                                       ASSENT_CRASH_agent_after_log_preaborted},
 };
 
 /* ---- actions ---- */
-
-static void send_message(const struct step *step, const struct assent_message *message)
-{
-    struct agent_branch *branch = step->branch;
-    struct agent_link *link = branch->log->link;
-    struct assent_wire wire = {.kind = ASSENT_WIRE_BRANCH};
-    struct points points = send_points[message->kind];
-
-    if (!link)
-        return; /* the machine repeats it when the coordinator is back */
-    /* All that is in doubt asks at once when a coordinator is back: not more than it can take. */
-    if (message->kind == ASSENT_MSG_INQUIRE &&
-        agent_link_output_bytes(link) > AGENT_OUTPUT_BYTES_MAX / 2)
-        return;
-    wire.u.branch.message = *message;
-    memcpy(wire.u.branch.log_id, branch->id.log_id, sizeof(wire.u.branch.log_id));
-    wire.u.branch.resource = branch->resource->name;
-    if (message->vote == ASSENT_VOTE_NO || message->result > ASSENT_RESULT_ABORTED)
-        wire.u.branch.reason_text = branch->reason_text;
-    if (message->kind == ASSENT_MSG_WORK_REPLY) {
-        if (step->job && step->job->connection != agent_link_connection(link))
-            return; /* whoever asked is gone */
-        if (step->job) {
-            wire.request = step->job->request;
-            wire.u.branch.work.data = step->job->call.reply;
-            wire.u.branch.work.size = step->job->call.reply_size;
-        } else if (step->wire) {
-            wire.request = step->wire->request;
-        }
-    }
-    if (points.named)
-        assent_crash_point(points.before);
-    if (agent_link_send(link, &wire) == 0 && points.named)
-        assent_sent_points_after(branch->agent->sent_points, points.after);
-}
 
 static void log_record(struct agent_branch *branch, const struct assent_part_action *action)
 {
@@ -93,6 +44,9 @@ static void log_record(struct agent_branch *branch, const struct assent_part_act
 
     assent_part_to_record(&branch->machine, action->record, &record);
     snprintf(record.resource, sizeof(record.resource), "%s", branch->resource->name);
+    record.peer_count = branch->peer_count;
+    for (uint32_t i = 0; i < branch->peer_count; i++)
+        record.peers[i] = branch->peers[i];
     error = assent_part_record_encode(&record, value, sizeof(value), &put.value_size);
     ASSENT_ASSERT(error == 0);
     assent_branch_id_encode(&branch->id, key);
@@ -114,7 +68,7 @@ static void log_record(struct agent_branch *branch, const struct assent_part_act
         assent_crash_point(log_points[action->record].after);
 }
 
-static uint32_t work_timeout_ms(const struct step *step)
+static uint32_t work_timeout_ms(const struct agent_step *step)
 {
     uint32_t most = step->branch->agent->options.work_timeout_ms;
     uint32_t asked = step->wire ? step->wire->u.branch.message.timeout_ms : 0;
@@ -122,7 +76,7 @@ static uint32_t work_timeout_ms(const struct step *step)
     return asked && asked < most ? asked : most;
 }
 
-static void call_resource(const struct step *step, const struct assent_part_action *action)
+static void call_resource(const struct agent_step *step, const struct assent_part_action *action)
 {
     struct agent_branch *branch = step->branch;
     struct assent_participant *agent = branch->agent;
@@ -165,7 +119,7 @@ static void alarm_person(const struct agent_branch *branch)
                assent_log_quote(branch->reason_text ? branch->reason_text : ""));
 }
 
-static void carry_out(const struct step *step, const struct assent_part_actions *actions)
+static void carry_out(const struct agent_step *step, const struct assent_part_actions *actions)
 {
     for (size_t i = 0; i < actions->count; i++) {
         const struct assent_part_action *action = &actions->items[i];
@@ -173,7 +127,7 @@ static void carry_out(const struct step *step, const struct assent_part_actions 
         switch (action->kind) {
         case ASSENT_PART_ACT_SEND:
         case ASSENT_PART_ACT_WORK_DONE:
-            send_message(step, &action->message);
+            agent_sends_message(step, &action->message, action->to);
             break;
         case ASSENT_PART_ACT_LOG:
             log_record(step->branch, action);
@@ -230,7 +184,7 @@ static void settle(struct agent_branch *branch, uint64_t now_ms)
     set_timer(branch, now_ms);
 }
 
-static void run_step(const struct step *step, struct assent_part_event *event)
+static void run_step(const struct agent_step *step, struct assent_part_event *event)
 {
     struct agent_branch *branch = step->branch;
     struct assent_part_actions actions;
@@ -249,7 +203,7 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
     (void)fd;
     (void)events;
     branch->timer_set_ms = ASSENT_NO_TIMER;
-    run_step(&(struct step){.branch = branch}, &event);
+    run_step(&(struct agent_step){.branch = branch}, &event);
 }
 
 void agent_driver_adopt(struct assent_participant *agent, struct agent_branch *branch,
@@ -263,7 +217,7 @@ void agent_driver_adopt(struct assent_participant *agent, struct agent_branch *b
 
 void agent_driver_carry_out(struct agent_branch *branch, const struct assent_part_actions *actions)
 {
-    carry_out(&(struct step){.branch = branch}, actions);
+    carry_out(&(struct agent_step){.branch = branch}, actions);
     settle(branch, assent_now_ms());
 }
 
@@ -301,7 +255,7 @@ static void answer_closed(struct assent_participant *agent, struct coordinator_l
     assent_part_step(&closed.machine, &resource->config, &event, &actions);
     for (size_t i = 0; i < actions.count; i++)
         ASSENT_ASSERT(actions.items[i].kind == ASSENT_PART_ACT_SEND);
-    carry_out(&(struct step){.branch = &closed, .wire = wire}, &actions);
+    carry_out(&(struct agent_step){.branch = &closed, .wire = wire}, &actions);
 }
 
 /* Why no new branch (or more work) is let in now; NULL: it is. */
@@ -318,44 +272,76 @@ static const char *no_room(const struct assent_participant *agent, const struct 
     return NULL;
 }
 
-/* The first message for a branch. Only work and prepare may be turned away: whatever else comes may
- * be about a branch of an earlier life of this process, and its machine has to find out. */
-static void first_message(struct assent_participant *agent, struct coordinator_log *log,
-                          const struct assent_branch_id *id, const struct assent_wire *wire)
+/* A question about a life of ours that our log knows nothing of: the log was lost and made anew, or
+ * is an old copy. Whoever has lost its votes must not answer as if it had given none. */
+static bool of_lost_log(const struct assent_participant *agent,
+                        const struct assent_message *message)
+{
+    bool question = message->from != 0 || message->kind == ASSENT_MSG_INQUIRE ||
+                    message->kind == ASSENT_MSG_ELECT || message->kind == ASSENT_MSG_PROPOSE;
+
+    return question && (message->epoch < assent_store_first_incarnation(agent->store) ||
+                        message->epoch > assent_store_incarnation(agent->store));
+}
+
+/* Whether a first message is answered without a machine, or not at all. */
+static bool turned_away(struct assent_participant *agent, struct coordinator_log *log,
+                        const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
     struct agent_resource *resource = agent_resource_find(agent, wire->u.branch.resource);
     bool opens = message->kind == ASSENT_MSG_WORK || message->kind == ASSENT_MSG_PREPARE;
-    struct assent_part_event event = {.kind = ASSENT_PART_EV_MESSAGE, .message = *message};
-    const char *no = opens ? no_room(agent, wire) : NULL;
-    struct agent_branch *branch;
+    const char *no = opens || message->from != 0 ? no_room(agent, wire) : NULL;
 
     if (agent_branches_closed(log, &message->gtrid)) {
         answer_closed(agent, log, &agent->resources[0], wire,
                       assent_reason_text(ASSENT_REASON_CLOSED));
-        return;
+        return true;
     }
-    if (!resource && opens) {
+    if (!resource && opens)
         no = "the participant has no resource of that name";
-        resource = &agent->resources[0];
+    if (no && opens) {
+        answer_closed(agent, log, resource ? resource : &agent->resources[0], wire, no);
+        return true;
     }
-    if (no) {
-        answer_closed(agent, log, resource, wire, no);
+    if (!no && !resource)
+        no = "no resource of that name";
+    if (!no && of_lost_log(agent, message))
+        no = "it is about an earlier life of this participant, which its log does not know";
+    if (no)
+        log_ignored(log, message, no);
+    return no != NULL;
+}
+
+/* The first message for a branch. Only work and prepare are turned away in words: whatever else
+ * comes may be about a branch of an earlier life of this process, and its machine has to find out.
+ */
+static void first_message(struct assent_participant *agent, struct coordinator_log *log,
+                          const struct assent_branch_id *id, uint64_t connection,
+                          const struct assent_wire *wire)
+{
+    struct assent_part_event event = {.kind = ASSENT_PART_EV_MESSAGE,
+                                      .message = wire->u.branch.message};
+    struct agent_branch *branch;
+
+    if (turned_away(agent, log, wire))
         return;
-    }
-    branch = resource ? agent_branches_add(&agent->branches, log, id) : NULL;
+    branch = agent_branches_add(&agent->branches, log, id);
     if (!branch) {
-        log_ignored(log, message, resource ? "out of memory" : "no resource of that name");
+        log_ignored(log, &wire->u.branch.message, "out of memory");
         return;
     }
-    agent_driver_adopt(agent, branch, resource);
-    run_step(&(struct step){.branch = branch, .wire = wire}, &event);
+    agent_driver_adopt(agent, branch, agent_resource_find(agent, wire->u.branch.resource));
+    agent_sends_learn_peers(branch, wire);
+    branch->asker = event.message.from;
+    branch->asker_connection = connection;
+    run_step(&(struct agent_step){.branch = branch, .wire = wire}, &event);
     if (branch->machine.phase == ASSENT_PART_NONE) /* it was stale, or about nothing */
         agent_branches_remove(&agent->branches, branch);
 }
 
 void agent_driver_message(struct assent_participant *agent, struct coordinator_log *log,
-                          const struct assent_wire *wire)
+                          uint64_t connection, const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
     struct assent_part_event event = {.kind = ASSENT_PART_EV_MESSAGE, .message = *message};
@@ -368,14 +354,20 @@ void agent_driver_message(struct assent_participant *agent, struct coordinator_l
     id.branch = message->branch;
     branch = agent_branches_find(&agent->branches, &id);
     no = branch && message->kind == ASSENT_MSG_WORK ? no_room(agent, wire) : NULL;
-    if (!branch)
-        first_message(agent, log, &id, wire);
-    else if (branch->damaged)
+    if (!branch) {
+        first_message(agent, log, &id, connection, wire);
+    } else if (branch->damaged) {
         log_ignored(log, message, "the branch's record is damaged");
-    else if (no)
+    } else if (no) {
         answer_closed(agent, log, branch->resource, wire, no);
-    else
-        run_step(&(struct step){.branch = branch, .wire = wire}, &event);
+    } else {
+        agent_sends_learn_peers(branch, wire);
+        if (message->from != 0) {
+            branch->asker = message->from;
+            branch->asker_connection = connection;
+        }
+        run_step(&(struct agent_step){.branch = branch, .wire = wire}, &event);
+    }
 }
 
 /* ---- answers of resources and of the store ---- */
@@ -436,7 +428,7 @@ void agent_driver_worked(struct agent_job *job, void *context)
         branch->reason_text = strndup(job->call.reason, ASSENT_REASON_MAX);
     }
     event.result = job->call.result;
-    run_step(&(struct step){.branch = branch, .job = job}, &event);
+    run_step(&(struct agent_step){.branch = branch, .job = job}, &event);
     agent_job_free(job);
 }
 
@@ -459,7 +451,7 @@ void agent_driver_durable(const struct assent_completion *completion, void *cont
     }
     if (log_points[event.record].named)
         assent_crash_point(log_points[event.record].after);
-    run_step(&(struct step){.branch = branch}, &event);
+    run_step(&(struct agent_step){.branch = branch}, &event);
 }
 
 /* ---- events for all branches ---- */
@@ -474,7 +466,7 @@ static void step_open(struct coordinator_log *log, enum assent_part_event_kind k
 
         next = TAILQ_NEXT(branch, link);
         if (!branch->damaged)
-            run_step(&(struct step){.branch = branch}, &event);
+            run_step(&(struct agent_step){.branch = branch}, &event);
     }
 }
 

@@ -7,9 +7,17 @@
 
 #include "agent.h"
 
-/* A Branch message from the coordinator of that log. */
+/* What a step can refer to besides its machine. */
+struct agent_step {
+    struct agent_branch *branch;
+    const struct assent_wire *wire; /* the message that is handled, or NULL */
+    const struct agent_job *job;    /* the call that is done, or NULL */
+};
+
+/* A Branch message about that log's transaction: from its coordinator, or from another participant,
+ * which is answered on that connection. */
 void agent_driver_message(struct assent_participant *agent, struct coordinator_log *log,
-                          const struct assent_wire *wire);
+                          uint64_t connection, const struct assent_wire *wire);
 /* A job is done; frees it. */
 void agent_driver_worked(struct agent_job *job, void *agent);
 /* What a completion of the store is about (token2); the other values are kinds of records. */
@@ -30,6 +38,12 @@ void agent_driver_adopt(struct assent_participant *agent, struct agent_branch *b
                         struct agent_resource *resource);
 void agent_driver_carry_out(struct agent_branch *branch, const struct assent_part_actions *actions);
 void agent_driver_timer_off(struct agent_branch *branch);
+
+/* sends.c */
+void agent_sends_message(const struct agent_step *step, const struct assent_message *message,
+                         uint32_t to);
+/* Takes the peers that a first-phase message names. */
+void agent_sends_learn_peers(struct agent_branch *branch, const struct assent_wire *wire);
 
 /* queries.c */
 /* Answers a ResourceQuery, now or when a worker has read what it asks for. */

@@ -10,7 +10,7 @@
 #include "runtime.h"
 
 struct agent_program_options {
-    char *name, *data_dir, *listen, *cluster, *log_level, *log_format, *crash_at;
+    char *name, *data_dir, *listen, *announce, *cluster, *log_level, *log_format, *crash_at;
     struct assent_list coordinators, resources;
     bool unsafe_storage;
     uint64_t workers, map_bytes, frame_bytes_max, branches_max;

@@ -62,6 +62,29 @@ static bool freeze(struct recovery *recovery, const struct assent_branch_id *id,
     return branch != NULL;
 }
 
+/* The book's rows are older than the records that refer to them, so one that is missing is damaged:
+ * the branch goes on with its coordinator alone. */
+static void restore_peers(struct recovery *recovery, struct agent_branch *branch,
+                          const struct assent_part_record *record)
+{
+    struct assent_part_record_peer *peers;
+
+    for (uint32_t i = 0; i < record->peer_count; i++)
+        if (!agent_address_book_get(&recovery->agent->address_book, record->peers[i].number)) {
+            assent_log(ASSENT_LOG_ERROR, "address_missing", "branch=%s address=%u",
+                       branch_text(&branch->id), record->peers[i].number);
+            return;
+        }
+    peers = calloc(record->peer_count + 1u, sizeof(*peers));
+    if (!peers) {
+        recovery->error = ASSENT_E_NOMEM;
+        return;
+    }
+    memcpy(peers, record->peers, record->peer_count * sizeof(*peers));
+    branch->peers = peers;
+    branch->peer_count = record->peer_count;
+}
+
 static bool visit_record(const void *key, size_t key_size, const void *value, size_t value_size,
                          int status, void *context)
 {
@@ -96,11 +119,12 @@ static bool visit_record(const void *key, size_t key_size, const void *value, si
     branch = add(recovery, &id, resource);
     if (!branch)
         return false;
+    restore_peers(recovery, branch, &record);
     assent_part_recover(&branch->machine, &resource->config, &record, assent_now_ms(),
                         ++recovery->agent->seed, &actions);
     agent_driver_carry_out(branch, &actions);
     recovery->from_records++;
-    return true;
+    return recovery->error == 0;
 }
 
 /* The resource may hold its own lock while it lists, so nothing is done here but to note. */
@@ -120,6 +144,12 @@ static void note_listed(const struct assent_branch_id *id, void *context)
         recovery->listed_capacity = capacity;
     }
     recovery->listed[recovery->listed_count++] = *id;
+}
+
+/* What the resource prepared is older than our log, so the log before it is lost. */
+static bool log_is_new(const struct assent_participant *agent)
+{
+    return assent_store_incarnation(agent->store) == assent_store_first_incarnation(agent->store);
 }
 
 static void take_up_listed(struct recovery *recovery, const struct assent_branch_id *id)
@@ -143,8 +173,8 @@ static void take_up_listed(struct recovery *recovery, const struct assent_branch
     if (!branch)
         return;
     assent_part_recover_listed(&branch->machine, &resource->config, &id->gtrid, id->branch,
-                               ASSENT_LISTED_2PC, assent_now_ms(), ++recovery->agent->seed,
-                               &actions);
+                               log_is_new(recovery->agent) ? ASSENT_LISTED_LOST : ASSENT_LISTED_2PC,
+                               assent_now_ms(), ++recovery->agent->seed, &actions);
     agent_driver_carry_out(branch, &actions);
     recovery->from_lists++;
 }

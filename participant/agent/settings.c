@@ -96,6 +96,11 @@ static int check(const struct assent_participant_options *options, char *error, 
         if (assent_address_split(options->coordinators[i], host, sizeof(host), port, sizeof(port)))
             return complain(error, error_size, "coordinator \"%s\" is not host:port",
                             options->coordinators[i]);
+    if (options->announce[0] &&
+        (strlen(options->announce) > ASSENT_ADDRESS_MAX ||
+         assent_address_split(options->announce, host, sizeof(host), port, sizeof(port))))
+        return complain(error, error_size, "announce \"%.100s\" is not host:port",
+                        options->announce);
     if (!options->data_directory || !options->data_directory[0])
         return complain(error, error_size, "no data directory is named");
     if (options->workers > WORKERS_MAX)
@@ -114,6 +119,7 @@ static void fill_in(struct assent_participant_options *options)
 {
 #define DEFAULT(field, value) options->field = options->field ? options->field : (value)
     DEFAULT(listen, "127.0.0.1:0");
+    DEFAULT(announce, "");
     DEFAULT(cluster, "default");
     DEFAULT(workers, 8);
     DEFAULT(map_bytes, 256ull << 20);
@@ -146,11 +152,12 @@ static int own(struct assent_participant_options *options)
     options->name = strdup(options->name);
     options->data_directory = strdup(options->data_directory);
     options->listen = strdup(options->listen);
+    options->announce = strdup(options->announce);
     options->cluster = strdup(options->cluster);
     options->coordinators = (const char *const *)own_coordinators;
     options->resources = own_resources;
-    all = options->name && options->data_directory && options->listen && options->cluster &&
-          own_coordinators && own_resources;
+    all = options->name && options->data_directory && options->listen && options->announce &&
+          options->cluster && own_coordinators && own_resources;
     for (size_t i = 0; own_coordinators && i < count; i++) {
         own_coordinators[i] = strdup(coordinators[i]);
         all &= own_coordinators[i] != NULL;
@@ -184,6 +191,7 @@ void agent_settings_free(struct assent_participant_options *options)
     give_back(options->name);
     give_back(options->data_directory);
     give_back(options->listen);
+    give_back(options->announce);
     give_back(options->cluster);
     memset(options, 0, sizeof(*options));
 }

@@ -73,8 +73,10 @@ void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator
     struct agent_jobs again = STAILQ_HEAD_INITIALIZER(again);
     struct agent_branch *branch, *next;
 
-    if (!log->has_ended_below || assent_gtrid_order(ended_below, &log->ended_below) > 0)
+    if (!log->has_ended_below || assent_gtrid_order(ended_below, &log->ended_below) > 0) {
         log->ended_below = *ended_below;
+        log->ended_unsaved = true;
+    }
     log->has_ended_below = true;
 
     STAILQ_CONCAT(&again, &log->forget_again);
@@ -88,6 +90,11 @@ void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator
         next = TAILQ_NEXT(branch, link);
         if (!may_go(branch))
             continue;
+        /* Whoever forgets must know that it has: else a restart would take the branch for one that
+         * never voted, and say so in an election. */
+        if (log->ended_unsaved)
+            agent_marks_save_ended(agent, log);
+        log->ended_unsaved = false;
         if (branch->machine.recorded)
             delete_record(agent, branch);
         else

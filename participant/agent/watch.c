@@ -1,7 +1,7 @@
 /*
  * watch.c: a branch in doubt holds locks at its resource and can only wait, so somebody must hear
  * of it: a warning when it has waited in_doubt_warn_ms, and again each time it has waited twice as
- * long as at the last one.
+ * long as at the last one. Connections to other participants that idle are looked after here too.
  */
 #include <inttypes.h>
 
@@ -39,6 +39,7 @@ void agent_watch(struct assent_participant *agent)
             if (++lines <= LINES_MAX)
                 warn(branch, waited_ms);
         }
+    agent_peers_watch(agent, now_ms);
     if (lines > LINES_MAX)
         assent_log(ASSENT_LOG_WARN, "in_doubt", "more=%" PRIu64, lines - LINES_MAX);
 }

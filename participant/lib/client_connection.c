@@ -192,7 +192,8 @@ static int check_hello(struct assent_client *client)
     if (wire->kind == ASSENT_WIRE_REFUSAL)
         return client_fail(client, wire->u.refusal.error, "%s refused the connection: %s",
                            client->address, wire->u.refusal.text);
-    if (wire->kind != ASSENT_WIRE_HELLO || hello->role != ASSENT_ROLE_COORDINATOR)
+    /* A participant refuses by name what only a coordinator serves. */
+    if (wire->kind != ASSENT_WIRE_HELLO || hello->role == ASSENT_ROLE_APPLICATION)
         return client_fail(client, ASSENT_E_PROTOCOL, "%s does not answer as a coordinator",
                            client->address);
     if (hello->version_min > ASSENT_WIRE_VERSION || hello->version_max < ASSENT_WIRE_VERSION)

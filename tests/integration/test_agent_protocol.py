@@ -230,7 +230,11 @@ def test_the_record_goes_before_its_proof(scene, point):
     assert scene.agent.process.wait_end() == -9
     scene.agent.options.pop("crash_at")
     scene.again()
-    scene.commit(gtrid, protocol="3pc")
+    if point == "agent_before_log_delete":
+        scene.commit(gtrid, protocol="3pc")
+    else:  # it knows that it has forgotten: no late frame is answered
+        scene.say(pb.BRANCH_COMMIT, gtrid, protocol="3pc")
+    assert "1" in scene.value()
     assert "event=alarm" not in scene.agent.log.read_text()
 
 

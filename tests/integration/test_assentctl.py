@@ -13,8 +13,8 @@ from bank import balances, move
 from process import wait_until
 
 COMMANDS = {"tx run", "tx begin", "tx work", "tx commit", "tx rollback", "tx list", "tx show",
-            "tx wait", "participants list", "kv get", "kv dump", "log dump", "log verify", "health",
-            "version"}
+            "tx wait", "tx explain", "participants list", "participants branches", "kv get",
+            "kv dump", "log dump", "log verify", "health", "version"}
 RESULT = {"gtrid", "outcome", "reason", "phase", "ended", "key"}
 TRANSACTION = {"gtrid", "protocol", "termination", "phase", "outcome", "reason", "key", "begun",
                "decided", "ended", "branches", "waiting_for", "timeline"}
@@ -98,7 +98,7 @@ def test_show_has_the_whole_story(bank, protocol):
     assert set(show) == TRANSACTION
     assert show["gtrid"] == done["gtrid"] and GTRID.fullmatch(show["gtrid"])
     assert (show["protocol"], show["outcome"], show["key"]) == (protocol, "committed", "k")
-    assert show["termination"] == ("timeout" if protocol == "3pc" else "none")
+    assert show["termination"] == ("quorum" if protocol == "3pc" else "cooperative")
     assert [(b["number"], b["participant"], b["vote"], b["result"]) for b in show["branches"]] == [
         (1, "bank-a/kv", "yes", "committed"), (2, "bank-b/kv", "yes", "committed")]
     assert show["phase"] == "ended" and show["waiting_for"] == []
@@ -228,7 +228,8 @@ def test_logs_of_stopped_programs(bank):
     for command in ("verify", "dump"):
         for daemon, owner in ((coordinator, "assentd"), (agent, "assent-agent")):
             found = bank.ctl("log", command, "--data-dir", daemon.data, expect=ctl.DONE).json
-            assert found["owner"] == owner and found["incarnation"] == 1
+            assert found["owner"] == owner
+            assert found["incarnation"] == 1 or daemon is agent  # an agent's first is random
             assert re.fullmatch("[0-9a-f]{32}", found["log_id"])
     checked = bank.ctl("log", "verify", "--data-dir", coordinator.data, expect=0).json
     assert checked["damaged_count"] == 0 and checked["damaged"] == []
@@ -307,8 +308,8 @@ MISTAKES = [
     (["tx", "run", "--branch", "=put x 1"], '"=put x 1"'),
     (["tx", "run", "--branch", "bank-a=@/nowhere/work"], "/nowhere/work"),
     (["tx", "run", "--branch", "a=get a", "--protocol", "4pc"], "2pc or 3pc"),
-    (["tx", "run", "--branch", "a=get a", "--protocol", "3pc"],
-     "--termination timeout, which is unsafe: a single crash"),
+    (["tx", "run", "--branch", "a=get a", "--protocol", "3pc", "--termination", "hope"],
+     "quorum, cooperative or timeout"),
     (["tx", "run", "--branch", "a=get a", "--termination", "timeout"], "--protocol 3pc"),
     (["tx", "run", "--branch", "a=get a", "--timeout-ms", "soon"], '"soon"'),
     (["tx", "run", "--branch", "a=get a", "--key", ""], "--key has 1 to"),

@@ -118,14 +118,32 @@ def test_key_of_an_undecided_transaction_dies_with_a_crash(stage):
     assert presumed.outcome == ABORTED and "presumed" in presumed.reason
 
 
-def test_three_phases_need_a_policy_by_name(stage):
+@pytest.mark.parametrize("protocol, asked, used", [
+    (pb.PROTOCOL_2PC, pb.TERMINATION_NONE, pb.TERMINATION_COOPERATIVE),
+    (pb.PROTOCOL_2PC, pb.TERMINATION_COOPERATIVE, pb.TERMINATION_COOPERATIVE),
+    (pb.PROTOCOL_2PC, pb.TERMINATION_TIMEOUT, None),
+    (pb.PROTOCOL_2PC, pb.TERMINATION_QUORUM, None),
+    (pb.PROTOCOL_3PC, pb.TERMINATION_NONE, pb.TERMINATION_QUORUM),
+    (pb.PROTOCOL_3PC, pb.TERMINATION_COOPERATIVE, pb.TERMINATION_COOPERATIVE),
+    (pb.PROTOCOL_3PC, pb.TERMINATION_TIMEOUT, pb.TERMINATION_TIMEOUT)])
+def test_termination_policies(stage, protocol, asked, used):
+    """The safe one unless one is named; what the protocol has not is refused by name. The first
+    message tells it, and who takes part, by name and address."""
     request = both()
-    request.begin.protocol = pb.PROTOCOL_3PC
-    for body in ({"run": request}, {"begin": request.begin}):
-        with pytest.raises(wire.Refused) as refused:
-            stage.app.ask(**body)
-        assert refused.value.error == INVALID
-        assert "timeout" in refused.value.text and "unsafe" in refused.value.text
+    request.begin.protocol = protocol
+    request.begin.termination = asked
+    if used is None:
+        for body in ({"run": request}, {"begin": request.begin}):
+            with pytest.raises(wire.Refused) as refused:
+                stage.app.ask(**body)
+            assert refused.value.error == INVALID and "belongs to 3pc" in refused.value.text
+        return
+    stage.app.submit(run=request)
+    for peer in (stage.p1, stage.p2):
+        prepare = hear(peer, pb.BRANCH_PREPARE).branch
+        assert prepare.termination == used
+        assert [(p.participant, p.address, p.epoch) for p in prepare.peers] == [
+            ("p1/kv", "127.0.0.1:1", 1), ("p2/kv", "127.0.0.1:1", 1)]
 
 
 def test_work_is_passed_on_and_answered(stage):

@@ -112,7 +112,7 @@ BAD_REQUESTS = {
     "no branches": {"run": pb.Run(begin=wire.begin())},
     "participant of 100 bytes": {"run": wire.run([("p" * 100, "put x 1")])},
     "key of 100 bytes": {"run": wire.run([("bank-a", "put x 1")], key="k" * 100)},
-    "3pc without a policy": {"begin": pb.Begin(protocol=pb.PROTOCOL_3PC)},
+    "2pc with quorum": {"begin": pb.Begin(termination=pb.TERMINATION_QUORUM)},
     "a protocol of the future": {"begin": pb.Begin(protocol=9)},
     "65 branches": {"run": wire.run([(f"p{n}", "put x 1") for n in range(65)])},
     "nothing asked": {"status": pb.Status()},

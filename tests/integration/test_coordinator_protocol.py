@@ -23,10 +23,11 @@ class Scene:
         self.application = cluster.coordinator.application()
         cluster.wait_up(["p1", "p2"])
 
-    def run(self, protocol="2pc", timeout_ms=10000, wait=False):
+    def run(self, protocol="2pc", timeout_ms=10000, wait=False, termination="none"):
         """Starts a one-shot over both; the prepare messages that reached them."""
         self.application.submit(run=wire.run([("p1", "w1"), ("p2", "w2")], protocol=protocol,
-                                             timeout_ms=timeout_ms, wait=wait))
+                                             timeout_ms=timeout_ms, wait=wait,
+                                             termination=termination))
         return hear(self.p1, pb.BRANCH_PREPARE), hear(self.p2, pb.BRANCH_PREPARE)
 
     def result(self):
@@ -183,33 +184,80 @@ def test_branch_that_did_not_obey(scene, result, outcome):
     scene.cluster.coordinator.process.wait_line(pattern="level=(error|warn)")
 
 
-def test_three_phases(scene):
-    """CanCommit, PreCommit, DoCommit: nobody commits before all know that all said yes."""
-    first, second = scene.run("3pc")
+@pytest.mark.parametrize("termination", ["quorum", "cooperative", "timeout"])
+def test_three_phases(scene, termination):
+    """CanCommit, PreCommit, DoCommit: nobody commits before all know that all said yes; with
+    quorum before a majority does: one of two here, and the coordinator's own record."""
+    first, second = scene.run("3pc", termination=termination)
     vote(scene.p1, first)
     vote(scene.p2, second)
     one, two = hear(scene.p1, pb.BRANCH_PRECOMMIT), hear(scene.p2, pb.BRANCH_PRECOMMIT)
-    say(scene.p1, one, pb.BRANCH_PRECOMMIT_ACK)
     with pytest.raises(TimeoutError):
         scene.application.recv(0.2)
-    say(scene.p2, two, pb.BRANCH_PRECOMMIT_ACK)
+    say(scene.p1, one, pb.BRANCH_PRECOMMIT_ACK)
+    if termination != "quorum":
+        with pytest.raises(TimeoutError):
+            scene.application.recv(0.2)
+        say(scene.p2, two, pb.BRANCH_PRECOMMIT_ACK)
     assert scene.result().outcome == COMMITTED
     for peer in (scene.p1, scene.p2):
         ack(peer, hear(peer, pb.BRANCH_COMMIT), pb.RESULT_COMMITTED)
     assert scene.status(first.gtrid, wait=True).ended
 
 
-def test_precommit_without_acknowledgement(cluster):
+@pytest.mark.parametrize("termination", ["cooperative", "timeout"])
+def test_precommit_without_acknowledgement(cluster, termination):
     """3pc: a participant that falls silent after its yes does not stop the commit; the coordinator
     goes on at its time."""
     scene = Scene(cluster, precommit_timeout="300ms")
-    first, second = scene.run("3pc")
+    first, second = scene.run("3pc", termination=termination)
     vote(scene.p1, first)
     vote(scene.p2, second)
     say(scene.p1, hear(scene.p1, pb.BRANCH_PRECOMMIT), pb.BRANCH_PRECOMMIT_ACK)
     assert scene.result().outcome == COMMITTED
     for peer in (scene.p1, scene.p2, scene.application):
         peer.close()
+
+
+def test_no_majority_no_outcome(cluster):
+    """3pc by quorum: with both participants silent after their yes the coordinator alone is no
+    majority. It stands as a candidate, again and again, and says nothing; explain says why."""
+    scene = Scene(cluster, precommit_timeout="100ms")
+    first, second = scene.run("3pc")
+    vote(scene.p1, first)
+    vote(scene.p2, second)
+    for peer in (scene.p1, scene.p2):
+        hear(peer, pb.BRANCH_PRECOMMIT)
+    ballots = [hear(scene.p1, pb.BRANCH_ELECT).ballot for _ in range(2)]
+    assert 1 < ballots[0] < ballots[1]
+    explained = cluster.ctl("tx", "explain", wire.gtrid_text(first.gtrid), expect=0).json
+    assert explained["outcome"] == "unknown" and explained["decision"] == "none"
+    assert any("2 of 3 voters are a majority (it is one of them)" in text
+               for text in explained["unblocks"]), explained
+    # One of them is enough.
+    asked = hear(scene.p1, pb.BRANCH_ELECT)
+    while True:
+        state = dict(state=pb.MEMBER_YES, ballot=asked.ballot, **{"from": 1})
+        say(scene.p1, asked, pb.BRANCH_ELECT_ANSWER, **state)
+        asked = scene.p1.recv().branch
+        if asked.kind == pb.BRANCH_PROPOSE:
+            break
+    assert asked.state == pb.MEMBER_PRECOMMITTED
+    say(scene.p1, asked, pb.BRANCH_PROPOSE_ACK, ballot=asked.ballot, **{"from": 1})
+    assert scene.result().outcome == COMMITTED
+    for peer in (scene.p1, scene.p2, scene.application):
+        peer.close()
+
+
+def test_a_participant_speaks_for_itself_alone(scene):
+    """What one member says in the name of another is ignored, and logged."""
+    first, second = scene.run("3pc")
+    vote(scene.p1, first)
+    vote(scene.p2, second)
+    hear(scene.p1, pb.BRANCH_PRECOMMIT)
+    say(scene.p1, first, pb.BRANCH_COMMIT, **{"from": 2})
+    scene.cluster.coordinator.process.wait_line("member_of_another_ignored")
+    assert scene.status(first.gtrid).outcome == pb.OUTCOME_UNKNOWN
 
 
 def test_second_participant_of_one_name(scene):

@@ -32,10 +32,15 @@ ONLY = {
              "send_precommit_ack", "rm_commit", "log_one_phase", "send_one_phase", "rm_one_phase"],
     ABORT: ["log_abort", "send_abort", "rm_rollback"],
 }
-# Points that an ordinary transaction does not pass; test_agent_protocol.py has their tests.
+# Points that an ordinary transaction does not pass; test_agent_protocol.py and test_termination.py
+# have their tests.
 SPECIAL = ["agent_before_log_decision", "agent_after_log_decision",
            "agent_before_log_result", "agent_after_log_result",
            "agent_before_log_delete", "agent_after_log_delete"]
+SPECIAL += [f"{who}_{when}_{what}" for when in ("before", "after")
+            for who, whats in (("agent", ("log_preaborted", "send_elect", "send_propose")),
+                               ("coord", ("log_preabort", "send_elect", "send_propose")))
+            for what in whats]
 # One-phase: also passed when the single branch refuses to commit.
 BOTH = ["log_one_phase", "send_one_phase", "rm_one_phase"]
 

@@ -30,13 +30,6 @@ def test_guard_refuses_and_nothing_moves(bank, protocol):
     assert balances(bank) == (0, 200)
 
 
-def test_three_phases_name_their_policy(bank):
-    """Until the safe policies exist, 3pc without a policy by name is refused."""
-    answer = bank.ctl("tx", "run", "--protocol", "3pc", "--branch", "bank-a=put x 1")
-    assert answer.code == ctl.USAGE
-    assert "--termination" in answer.err
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_single_branch(bank, protocol):
     """One branch commits in one phase, or refuses with its reason."""
@@ -49,8 +42,7 @@ def test_single_branch(bank, protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_interactive_commit(bank, protocol):
     """begin, work at both, commit: work is seen inside its transaction and by nobody else."""
-    policy = ["--termination", "timeout"] if protocol == "3pc" else []
-    gtrid = bank.ctl("tx", "begin", "--protocol", protocol, *policy, expect=0).json["gtrid"]
+    gtrid = bank.ctl("tx", "begin", "--protocol", protocol, expect=0).json["gtrid"]
     for name, work in move(40):
         bank.ctl("tx", "work", gtrid, "--participant", name, work, expect=0)
     seen = bank.ctl("tx", "work", gtrid, "--participant", "bank-a", "get a", expect=0)

@@ -50,8 +50,6 @@ class Ctl:
     def run(self, *branches, protocol="2pc", expect=None, options=()):
         """tx run with branches as (participant, work) pairs."""
         words = ["tx", "run", "--protocol", protocol]
-        if protocol == "3pc" and "--termination" not in options:
-            words += ["--termination", "timeout"]
         words += options
         for participant, work in branches:
             words += ["--branch", f"{participant}={work}"]

@@ -198,16 +198,15 @@ class Peer:
                                            participant=participant)).json
 
 
-def begin(protocol="2pc", timeout_ms=0, key="", detached=False):
-    three = protocol == "3pc"
-    return pb.Begin(protocol=pb.PROTOCOL_3PC if three else pb.PROTOCOL_2PC,
-                    termination=pb.TERMINATION_TIMEOUT if three else pb.TERMINATION_NONE,
+def begin(protocol="2pc", timeout_ms=0, key="", detached=False, termination="none"):
+    return pb.Begin(protocol=pb.PROTOCOL_3PC if protocol == "3pc" else pb.PROTOCOL_2PC,
+                    termination=pb.Termination.Value(f"TERMINATION_{termination.upper()}"),
                     timeout_ms=timeout_ms, key=key, detached=detached)
 
 
-def run(branches, protocol="2pc", timeout_ms=0, key="", wait=False):
+def run(branches, protocol="2pc", timeout_ms=0, key="", wait=False, termination="none"):
     """A one-shot request from (participant, work) pairs."""
-    return pb.Run(begin=begin(protocol, timeout_ms, key), wait=wait,
+    return pb.Run(begin=begin(protocol, timeout_ms, key, termination=termination), wait=wait,
                   branches=[pb.BranchWork(participant=p, work=w.encode()) for p, w in branches])
 
 

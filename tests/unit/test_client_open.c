@@ -62,12 +62,12 @@ static void other_cluster_script(struct fake *fake)
     answer_hello_with(fake, &hello);
 }
 
-static void participant_script(struct fake *fake)
+static void application_script(struct fake *fake)
 {
     struct assent_wire hello;
 
     fake_hello(&hello);
-    hello.u.hello.role = ASSENT_ROLE_PARTICIPANT;
+    hello.u.hello.role = ASSENT_ROLE_APPLICATION;
     answer_hello_with(fake, &hello);
 }
 
@@ -101,7 +101,7 @@ static void open_says_why_it_failed(void **state)
     } cases[] = {
         {newer_script, ASSENT_E_VERSION, " speaks protocol versions 2 to 2, this library 1"},
         {other_cluster_script, ASSENT_E_REFUSED, " belongs to cluster staging, not default"},
-        {participant_script, ASSENT_E_PROTOCOL, " does not answer as a coordinator"},
+        {application_script, ASSENT_E_PROTOCOL, " does not answer as a coordinator"},
         {refusing_script, ASSENT_E_LIMIT, " refused the connection: too many connections"},
         {closing_script, ASSENT_E_CONNECT, " closed the connection before a hello"},
         {http_script, ASSENT_E_PROTOCOL,

@@ -230,7 +230,7 @@ static int begin(const char *protocol, const char *termination, const char *time
     return result;
 }
 
-static void a_3pc_must_name_its_policy(void **state)
+static void a_policy_must_fit_its_protocol(void **state)
 {
     struct assent_begin_options options;
 
@@ -241,8 +241,14 @@ static void a_3pc_must_name_its_policy(void **state)
     assert_int_equal(begin("3pc", "timeout", "5", &options), 0);
     assert_int_equal(options.protocol, ASSENT_3PC);
     assert_int_equal(options.termination, ASSENT_TERMINATION_TIMEOUT);
-    assert_int_equal(begin("3pc", NULL, "5", &options), -1);
+    assert_int_equal(begin("3pc", "quorum", "5", &options), 0);
+    assert_int_equal(options.termination, ASSENT_TERMINATION_QUORUM);
+    assert_int_equal(begin("3pc", NULL, "5", &options), 0);
+    assert_int_equal(options.termination, ASSENT_TERMINATION_NONE);
+    assert_int_equal(begin("2pc", "cooperative", "5", &options), 0);
+    assert_int_equal(options.termination, ASSENT_TERMINATION_COOPERATIVE);
     assert_int_equal(begin("2pc", "timeout", "5", &options), -1);
+    assert_int_equal(begin("2pc", "quorum", "5", &options), -1);
     assert_int_equal(begin("3pc", "hope", "5", &options), -1);
     assert_int_equal(begin("4pc", NULL, "5", &options), -1);
     assert_int_equal(begin("2pc", NULL, "soon", &options), -1);
@@ -259,7 +265,7 @@ int main(void)
         cmocka_unit_test(help_names_every_command_and_option),
         cmocka_unit_test(durations_have_a_unit_and_a_bound),
         cmocka_unit_test(numbers_are_decimal_and_bounded),
-        cmocka_unit_test(a_3pc_must_name_its_policy),
+        cmocka_unit_test(a_policy_must_fit_its_protocol),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,9 @@ struct assent_client_options {
 struct assent_begin_options {
     size_t size; /* sizeof(struct assent_begin_options) */
     enum assent_protocol protocol;
-    enum assent_termination termination; /* 3pc: must be named */
+    enum assent_termination termination; /* how participants finish without the coordinator; NONE:
+                                          * the protocol's safe one (types.h says which, and what
+                                          * the others risk). Of a 2PC only COOPERATIVE */
     uint32_t timeout_ms;                 /* from begin to decision; 0: the coordinator's default */
     const char *key;                     /* idempotency key, or NULL: the same key again finds the
                                           * same transaction */

@@ -122,7 +122,8 @@ struct assent_participant_options {
     const char *name;                /* of this participant; unique at its coordinators */
     const char *const *coordinators; /* "host:port", ends with NULL */
     const char *data_directory;      /* the agent's own store; created if missing */
-    const char *listen;              /* address for peers, "host:port"; NULL: 127.0.0.1:0 */
+    const char *listen;              /* address for peers, "host:port"; NULL: 127.0.0.1:0. A fixed
+                                      * port lets peers find it again after a restart */
     const char *cluster;             /* NULL: "default"; others are refused */
     const struct assent_participant_resource *resources;
     size_t resource_count;     /* 1 to 16 */
@@ -139,6 +140,7 @@ struct assent_participant_options {
                             * ended everywhere; beyond it new ones are voted down; 0: 1,000,000 */
     uint32_t stop_ms;      /* longest wait for calls under way and for output, at a stop; 0: 5000 */
     bool unsafe_storage;   /* allow data_directory on NFS, CIFS or tmpfs, which can lose votes */
+    const char *announce;  /* address told to peers, if it is not that of listen; NULL: listen's */
 };
 
 struct assent_participant;
