@@ -187,10 +187,10 @@ transfer 20 --key rent-november
 [ $answered = 0 ]
 balances
 
-step "Alice pays Bob 10 by 3pc, with the timeout policy (one crash may split the outcome)"
+step "Alice pays Bob 10 by 3pc: a majority could finish it without the coordinator"
 within 20 connected 2
 answered=0
-transfer 10 --wait --protocol 3pc --termination timeout
+transfer 10 --wait --protocol 3pc
 [ $answered = 0 ]
 ctl tx show "$(cut -d' ' -f1 "$data/answer")" | show
 balances

@@ -161,8 +161,9 @@ static int check_resources(const struct assent_wire_hello *hello, char *error, s
 }
 
 /* Whether the newcomer may have the name: not below an incarnation that was here, and not beside
- * a living connection of its own. A later one proves that the earlier process is gone, because
- * both cannot have had the same store open. */
+ * a living connection of its own. A later one of the same log proves that the earlier process is
+ * gone, because both cannot have had the same store open; of a log made anew nothing can be told by
+ * its number. */
 static int check_free(struct server *server, const struct assent_wire_hello *hello, char *error,
                       size_t error_size)
 {
@@ -170,16 +171,18 @@ static int check_free(struct server *server, const struct assent_wire_hello *hel
 
     for (uint32_t i = 0; i < server->participants.count; i++) {
         const struct participant *p = server->participants.by_number[i];
+        bool same_log = !p->has_log_id || !hello->has_log_id ||
+                        memcmp(p->log_id, hello->log_id, sizeof(p->log_id)) == 0;
 
         if (strcmp(p->name, hello->name) != 0)
             continue;
-        if (hello->incarnation < p->epoch) {
+        if (same_log && hello->incarnation < p->epoch) {
             snprintf(error, error_size,
                      "incarnation %u of %s is older than %u, which was here already",
                      hello->incarnation, hello->name, p->epoch);
             return ASSENT_E_STALE;
         }
-        if (hello->incarnation == p->epoch && p->session != NULL &&
+        if ((!same_log || hello->incarnation == p->epoch) && p->session != NULL &&
             assent_now_ms() - p->session->last_frame_ms < silent_ms) {
             snprintf(error, error_size, "name %s is in use by a living connection from %s",
                      hello->name, assent_conn_peer(p->session->conn));
@@ -262,6 +265,8 @@ int participants_register(struct server *server, struct session *session,
         snprintf(p->address, sizeof(p->address), "%s", hello->address);
         p->capabilities = resource->capabilities;
         p->epoch = hello->incarnation;
+        p->has_log_id = hello->has_log_id;
+        memcpy(p->log_id, hello->log_id, sizeof(p->log_id));
         p->session = session;
         p->since_wall_ms = assent_wall_ms();
         if (fresh)

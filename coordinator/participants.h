@@ -3,9 +3,9 @@
  * is on now. A number is on disk before the hello that brought it is answered, because records
  * name participants by it.
  *
- * One name belongs to one connection. A later incarnation takes it over; the same one is refused
- * until the first connection is closed or has been silent for two heartbeats; an older one than was
- * seen in this life of the coordinator is refused.
+ * One name belongs to one connection. A later incarnation takes it over; the same one, or one of
+ * another log, is refused until the first connection is closed or has been silent for two
+ * heartbeats; an older one of the same log than was seen in this life of the coordinator is refused.
  */
 #ifndef ASSENT_COORDINATOR_PARTICIPANTS_H
 #define ASSENT_COORDINATOR_PARTICIPANTS_H
@@ -25,10 +25,12 @@ struct participant {
     char name[ASSENT_NAME_MAX + 1], resource[ASSENT_NAME_MAX + 1], type[ASSENT_NAME_MAX + 1];
     char address[ASSENT_ADDRESS_MAX + 1];
     uint32_t capabilities;
-    uint32_t epoch;          /* highest incarnation seen in this life; 0: none */
-    struct session *session; /* NULL: down */
-    uint64_t since_wall_ms;  /* up or down since, for people */
-    bool durable;            /* its number is on disk */
+    uint32_t epoch; /* latest incarnation seen in this life; 0: none */
+    bool has_log_id;
+    uint8_t log_id[ASSENT_LOG_ID_BYTES]; /* of its own log: which log its incarnations count */
+    struct session *session;             /* NULL: down */
+    uint64_t since_wall_ms;              /* up or down since, for people */
+    bool durable;                        /* its number is on disk */
 };
 
 struct participants {

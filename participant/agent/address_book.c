@@ -83,12 +83,10 @@ static void put(struct assent_participant *agent, const struct agent_address *ro
                      assent_log_quote(assent_error_text(error)));
 }
 
-/* Whether the row says something new. */
-static bool update(struct agent_address *row, const char *address, uint32_t epoch)
+/* Whether the row says something new. Who spoke last is believed: a wrong address is noticed by the
+ * name in its hello. */
+static bool update(struct agent_address *row, const char *address)
 {
-    if (epoch < row->epoch)
-        return false;
-    row->epoch = epoch;
     if (!address[0] || strcmp(row->address, address) == 0)
         return false;
     snprintf(row->address, sizeof(row->address), "%s", address);
@@ -104,7 +102,7 @@ const struct agent_address *agent_address_book_learn(struct assent_participant *
 
     if (fresh)
         row = add(book, book->count + 1, peer->participant);
-    if (row && (update(row, peer->address, peer->epoch) || fresh))
+    if (row && (update(row, peer->address) || fresh))
         put(agent, row);
     return row;
 }
@@ -118,7 +116,7 @@ void agent_address_book_moved(struct assent_participant *agent,
 
         snprintf(full, sizeof(full), "%s/%s", hello->name, hello->resources[i].name);
         row = find(&agent->address_book, full);
-        if (row && update(row, hello->address, hello->incarnation))
+        if (row && update(row, hello->address))
             put(agent, row);
     }
 }

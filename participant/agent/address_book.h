@@ -19,7 +19,6 @@ struct agent_address {
     char full[2 * ASSENT_NAME_MAX + 2]; /* "NAME/RESOURCE": the key */
     char name[ASSENT_NAME_MAX + 1], resource[ASSENT_NAME_MAX + 1];
     char address[ASSENT_ADDRESS_MAX + 1]; /* "": it has announced none */
-    uint32_t epoch;                       /* latest incarnation seen; an earlier one is no news */
     UT_hash_handle hh;
 };
 

@@ -51,6 +51,8 @@ void agent_hello(struct assent_participant *agent, struct assent_wire *ret_wire)
         agent->options.announce[0] ? agent->options.announce : agent_peers_address(agent->peers);
     hello->software = "assent " ASSENT_VERSION;
     hello->incarnation = assent_store_incarnation(agent->store);
+    hello->has_log_id = true;
+    memcpy(hello->log_id, assent_store_log_id(agent->store), sizeof(hello->log_id));
     for (size_t i = 0; i < agent->resource_count; i++) {
         hello->resources[i].name = agent->resources[i].name;
         hello->resources[i].type = agent->resources[i].ops->type;

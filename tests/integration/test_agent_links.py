@@ -304,19 +304,6 @@ def test_nonsense_ends_the_connection_and_nothing_else(stage, data):
     assert stage.end(gtrid) == pb.RESULT_COMMITTED
 
 
-def test_peers_are_greeted_and_served_nothing(stage):
-    """The announced address answers a hello; anything else is refused by name."""
-    stage.start()
-    with Peer(stage.agent.address) as peer:
-        hello = peer.hello(pb.ROLE_PARTICIPANT, "bank-b", incarnation=1)
-        assert hello.name == "bank-a"
-        with pytest.raises(Refused):
-            peer.ask(status=pb.Status(gtrid=stage.fake.gtrid()))
-    with Peer(stage.agent.address) as peer:
-        peer.send(pb.Envelope(request=1, status=pb.Status(gtrid=stage.fake.gtrid())))
-        assert "before hello" in peer.wait_closed()[0].refusal.text
-
-
 def test_stop_gives_up_what_has_not_voted(stage):
     """TERM: work is rolled back and said to be, a prepared branch stays for the next start."""
     stage.start()

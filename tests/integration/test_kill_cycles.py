@@ -3,8 +3,8 @@
 Aim: AC1-AC5 with real processes, disks and sockets (edge cases 1, 5, 16, 17, 19, 27, 42, 56).
 Method: 64 transfers in flight, half 2pc and half 3pc; at a random moment the coordinator or an
 agent is killed and started again; every transfer is asked about until it is decided and obeyed.
-The moments come from a seed that the failure names. 3pc participants wait longer than any restart
-takes, so that none decides alone: under the timeout policy that would be allowed to split.
+The moments come from a seed that the failure names. 3pc is by quorum; but in the election cycles
+its participants wait longer than any restart takes, so that they do without elections.
 """
 
 import os
@@ -87,3 +87,37 @@ def test_everything_killed_at_once(cluster, seed):
         load.settle(transfers)
         load.audit()
     load.nothing_in_doubt()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_election_cycles(cluster, seed):
+    """The coordinator is killed with transfers in flight and stays away, while its participants
+    hold elections and are killed in them, one after the other; back, it learns what they decided.
+    One outcome always, and no alarm."""
+    rng = random.Random(2000 + seed)
+    cluster.start(agents=3, resource="kv:lock_wait=200ms",
+                  agent={"retry_max": "100ms", "inquire": "100ms"},
+                  coordinator={"precommit_timeout": "50ms", "prepare_timeout": "150ms"})
+    names = sorted(cluster.agents)
+    load = Load(Bank(names, 256), cluster.coordinator, rng)
+    with cluster.coordinator.application() as peer:
+        load.bank.open(peer)
+    for _ in range(max(3, CYCLES // 10)):
+        cluster.wait_up()
+        transfers = load.make(IN_FLIGHT)
+        peers, waiting = load.send(transfers, connections=4)
+        load.strike(peers, waiting)
+        cluster.coordinator.kill()
+        for _ in range(rng.randrange(1, 24)):
+            cluster.agents[rng.choice(names)].restart()
+        cluster.coordinator.start()
+        load.collect(peers, waiting, time.monotonic() + 60)
+        for peer in peers:
+            peer.close()
+        load.settle(transfers)
+        load.audit()
+    load.nothing_in_doubt()
+    for agent in cluster.agents.values():
+        assert "event=alarm" not in agent.log.read_text()
+    assert any("event=peer_connected" in a.log.read_text() for a in cluster.agents.values()), (
+        "no participant has asked another")
