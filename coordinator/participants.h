@@ -5,7 +5,8 @@
  *
  * One name belongs to one connection. A later incarnation takes it over; the same one, or one of
  * another log, is refused until the first connection is closed or has been silent for two
- * heartbeats; an older one of the same log than was seen in this life of the coordinator is refused.
+ * heartbeats; one of the same log that is older than was seen in this life of the coordinator is
+ * refused.
  */
 #ifndef ASSENT_COORDINATOR_PARTICIPANTS_H
 #define ASSENT_COORDINATOR_PARTICIPANTS_H

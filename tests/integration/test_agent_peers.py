@@ -193,8 +193,8 @@ def ask_of(peer):
 
 
 def test_in_doubt_it_dials_its_peer(scene):
-    """Addressed to the peer's branch, with all that a first message there needs; also after kill -9,
-    with no coordinator to ask. The peer's answer ends the doubt."""
+    """Addressed to the peer's branch, with all that a first message there needs; also after kill
+    -9, with no coordinator to ask. The peer's answer ends the doubt."""
     gtrid = scene.start().prepared(timeout_ms=100)
     ballots = []
     for restart in (False, True):
@@ -247,8 +247,8 @@ def test_an_idle_connection_is_closed(scene):
 
 @pytest.mark.parametrize("asker", ["peer", "coordinator"])
 def test_a_lost_log_does_not_answer_for_it(scene, asker):
-    """The agent's directory is gone and made anew: a new incarnation that was never used. Asked about
-    the branch that it had voted yes for, it is silent, where one that had never voted says abort."""
+    """The agent's directory is gone and made anew: a new incarnation that was never used. Asked
+    about the branch that it had voted yes for, it is silent; one that never voted says abort."""
     gtrid = scene.start().prepared()
     before = scene.epoch
     scene.agent.kill()
@@ -321,6 +321,7 @@ def test_two_branches_at_one_participant(scene):
     scene.fake.close()
     scene.coordinator.close()
     wait_until(lambda: [r["phase"] for r in scene.shown()] == ["aborted"] * 2, "both have aborted")
+    assert "event=peer_con" not in scene.agent.log.read_text()
 
 
 def test_full_of_branches_it_takes_no_questions(scene):

@@ -215,6 +215,45 @@ def test_address_from_the_environment(bank):
     tool("-H", "127.0.0.1:1", "health", expect=ctl.CANNOT_CONNECT)
 
 
+def test_explain(bank):
+    """What a transaction waits for and from whom, what unblocks it, and what each choice risks:
+    while its application has it, while a participant is down, and when it has ended."""
+    active = bank.ctl("tx", "begin", "--protocol", "3pc", expect=ctl.DONE).json["gtrid"]
+    said = bank.ctl("tx", "explain", active, expect=ctl.DONE).json
+    assert (said["phase"], said["termination"], said["decision"]) == ("active", "quorum", "none")
+    assert "majority" in said["policy"] and "application" in said["waits_for"]
+    assert [c["risk"] for c in said["choices"] if "rollback" in c["choice"]]
+
+    agent = bank.agents["bank-b"]
+    agent.restart(crash_at="agent_before_rm_commit")
+    bank.wait_up()
+    gtrid = bank.ctl.run(*move(1), expect=ctl.DONE).json["gtrid"]
+    assert agent.process.wait_end() == -9
+    wait_until(lambda: bank.participants_up() == {"bank-a"}, "bank-b is seen to be down")
+
+    def settled():
+        rows = bank.ctl("tx", "explain", gtrid, expect=ctl.DONE).json
+        return rows if rows["branches"][0]["result"] == "committed" else None
+    said = wait_until(settled, "bank-a has committed")
+    assert (said["phase"], said["decision"], said["outcome"]) == (
+        "committing", "commit", "committed")
+    assert [(b["participant"], b["connection"], b["wanted"]) for b in said["branches"]] == [
+        ("bank-a/kv", "up", "nothing"), ("bank-b/kv", "down", "to commit")]
+    assert "bank-b/kv connects" in said["unblocks"] and "ask each other" in said["policy"]
+    assert all(c["risk"] for c in said["choices"]) and len(said["choices"]) == 2
+    table = bank.ctl("tx", "explain", gtrid, output="table", expect=ctl.DONE)
+    for words in ("it waits for", "WHAT UNBLOCKS IT", "bank-b/kv connects", "RISK", "to commit"):
+        assert words in table.out, table.out
+    assert "participants branches" in table.err
+
+    agent.start()
+    wait_until(lambda: bank.ctl("tx", "explain", gtrid).json["waits_for"] == "nothing", "its end")
+    said = bank.ctl("tx", "explain", gtrid, expect=ctl.DONE).json
+    assert (said["phase"], said["unblocks"], said["choices"]) == ("ended", [], [])
+    bank.ctl("tx", "explain", "0" * 26, expect=ctl.NO_SUCH_OBJECT)
+    bank.ctl("tx", "rollback", active, expect=ctl.DONE)
+
+
 def test_logs_of_stopped_programs(bank):
     """dump and verify read both programs' directories, name what each record is about, and leave
     everything as it is; a running program's directory is refused with its pid."""

@@ -108,7 +108,7 @@ def test_election_cycles(cluster, seed):
         peers, waiting = load.send(transfers, connections=4)
         load.strike(peers, waiting)
         cluster.coordinator.kill()
-        for _ in range(rng.randrange(1, 24)):
+        for _ in range(rng.randrange(4, 40)):
             cluster.agents[rng.choice(names)].restart()
         cluster.coordinator.start()
         load.collect(peers, waiting, time.monotonic() + 60)

@@ -381,6 +381,7 @@ static void each_opening_raises_the_incarnation_and_keeps_the_log_id(void **stat
 
     open_store(f);
     assert_int_equal(assent_store_incarnation(f->store), 1);
+    assert_int_equal(assent_store_first_incarnation(f->store), 1);
     memcpy(first, assent_store_log_id(f->store), sizeof(first));
     assert_memory_not_equal(first, zero, sizeof(first));
     put_and_wait(f, 1, "v", 1, 0);
@@ -403,6 +404,21 @@ static void each_opening_raises_the_incarnation_and_keeps_the_log_id(void **stat
     close_store(f);
     open_store(f);
     assert_int_equal(assent_store_incarnation(f->store), 5);
+}
+
+static void a_new_log_may_begin_with_any_incarnation(void **state)
+{
+    struct fixture *f = *state;
+
+    f->options.first_incarnation = 7000;
+    open_store(f);
+    assert_int_equal(assent_store_incarnation(f->store), 7000);
+    assert_int_equal(assent_store_first_incarnation(f->store), 7000);
+    close_store(f);
+    f->options.first_incarnation = 9; /* of a log that is there it changes nothing */
+    open_store(f);
+    assert_int_equal(assent_store_incarnation(f->store), 7001);
+    assert_int_equal(assent_store_first_incarnation(f->store), 7000);
 }
 
 static void puts_until_no_room(struct fixture *f, uint64_t *count)
@@ -510,6 +526,7 @@ int main(void)
         T(bounds_are_kept),
         T(a_completion_may_put_again),
         T(each_opening_raises_the_incarnation_and_keeps_the_log_id),
+        T(a_new_log_may_begin_with_any_incarnation),
         T(room_ends_at_80_percent_and_comes_back_with_deletes),
         T(a_low_disk_is_no_room),
         T(storage_that_may_forget_is_refused),
