@@ -14,7 +14,9 @@ import time
 import pytest
 
 from bank import Bank
+from ctl import Ctl
 from load import Load
+from process import wait_until
 
 CYCLES = int(os.environ.get("ASSENT_CYCLES", "20"))
 SHARDS = 4
@@ -104,12 +106,15 @@ def test_election_cycles(cluster, seed):
         load.bank.open(peer)
     for _ in range(max(3, CYCLES // 10)):
         cluster.wait_up()
+        before = elections(cluster)
         transfers = load.make(IN_FLIGHT)
         peers, waiting = load.send(transfers, connections=4)
         load.strike(peers, waiting)
         cluster.coordinator.kill()
         for _ in range(rng.randrange(4, 40)):
             cluster.agents[rng.choice(names)].restart()
+        wait_until(lambda seen=before: elections(cluster) > seen or not in_doubt(cluster),
+                   "those in doubt ask each other")
         cluster.coordinator.start()
         load.collect(peers, waiting, time.monotonic() + 60)
         for peer in peers:
@@ -119,5 +124,17 @@ def test_election_cycles(cluster, seed):
     load.nothing_in_doubt()
     for agent in cluster.agents.values():
         assert "event=alarm" not in agent.log.read_text()
-    assert any("event=peer_connected" in a.log.read_text() for a in cluster.agents.values()), (
-        "no participant has asked another")
+    assert elections(cluster) > 0, "no participant has asked another"
+
+
+def elections(cluster):
+    """Connections that participants have made to each other."""
+    return sum(a.log.read_text().count("event=peer_connected") for a in cluster.agents.values())
+
+
+def in_doubt(cluster):
+    """Whether a participant of a 3pc waits for its decision."""
+    return any(row["in_doubt_since"] and row["protocol"] == "3pc"
+               for agent in cluster.agents.values()
+               for row in Ctl(agent.address)("participants", "branches", "--limit", 1000,
+                                             expect=0).json["branches"])
