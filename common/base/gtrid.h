@@ -22,6 +22,10 @@ bool assent_gtrid_equal(const struct assent_gtrid *a, const struct assent_gtrid 
 /* <0, 0, >0 by (incarnation, sequence): the order in which one coordinator handed them out. */
 int assent_gtrid_order(const struct assent_gtrid *a, const struct assent_gtrid *b);
 
+/* In the branch number that an RM is given: the branch belongs to a 3pc. So an RM's list alone says
+ * which protocol a prepared branch without a record is in. */
+#define ASSENT_BRANCH_OF_3PC (1u << 31)
+
 void assent_branch_id_encode(const struct assent_branch_id *id,
                              uint8_t bytes[ASSENT_BRANCH_ID_BYTES]);
 void assent_branch_id_decode(const uint8_t bytes[ASSENT_BRANCH_ID_BYTES],

@@ -200,8 +200,8 @@ void assent_member_heard(struct assent_member *member, const struct assent_messa
         return;
     /* Who has crashed may have missed an abort that was decided without it, so what it holds counts
      * only for one that has crashed too, and such a one lets anybody lead that has not. */
-    member->any_precommitted |= answer->state == ASSENT_MEMBER_PRECOMMITTED &&
-                                (!answer->recovered || member->recovered);
+    member->any_precommitted |=
+        answer->state == ASSENT_MEMBER_PRECOMMITTED && (!answer->recovered || member->recovered);
     member->led |= answer->from != 0 && !answer->recovered &&
                    (answer->from < member->self || member->recovered);
 }

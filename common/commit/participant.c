@@ -237,28 +237,23 @@ void assent_part_recover(struct assent_part *machine, const struct assent_part_c
 void assent_part_recover_listed(struct assent_part *machine,
                                 const struct assent_part_config *config,
                                 const struct assent_gtrid *gtrid, uint32_t branch,
-                                enum assent_listed how, uint64_t now_ms, uint64_t seed,
-                                struct assent_part_actions *actions)
+                                enum assent_protocol protocol, bool lost, uint64_t now_ms,
+                                uint64_t seed, struct assent_part_actions *actions)
 {
     struct step s = {machine, config, now_ms, actions};
 
     actions->count = 0;
     assent_part_init(machine, gtrid, branch, seed);
+    machine->protocol = protocol;
     machine->phase = ASSENT_PART_PREPARED;
-    switch (how) {
-    case ASSENT_LISTED_3PC:
+    if (protocol == ASSENT_3PC && !lost) {
         machine->reason = ASSENT_REASON_STALE;
         part_start_rollback(&s);
-        break;
-    case ASSENT_LISTED_LOST:
-        part_log_record(&s, ASSENT_PART_RECORD_PREPARED, true);
+    } else {
+        if (lost)
+            part_log_record(&s, ASSENT_PART_RECORD_PREPARED, true);
         part_wait_for_decision(&s);
         inquire(&s);
-        break;
-    case ASSENT_LISTED_2PC:
-        part_wait_for_decision(&s);
-        inquire(&s);
-        break;
     }
     set_timer(machine);
 }

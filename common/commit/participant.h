@@ -163,17 +163,14 @@ void assent_part_init_closed(struct assent_part *machine, const struct assent_gt
 void assent_part_recover(struct assent_part *machine, const struct assent_part_config *config,
                          const struct assent_part_record *record, uint64_t now_ms, uint64_t seed,
                          struct assent_part_actions *actions);
-/* ... or, without one, for a branch that the RM lists as prepared. */
-enum assent_listed {
-    ASSENT_LISTED_2PC,  /* it may have voted yes without a record of ours: it asks */
-    ASSENT_LISTED_3PC,  /* its yes needed a record, so it was never sent: it is rolled back */
-    ASSENT_LISTED_LOST, /* our store is new, whatever it knew is lost: it only asks, for good */
-};
+/* ... or, without one, for a branch that the RM lists as prepared. A 3pc's yes needs a record of
+ * ours, so it was never sent: the branch is rolled back. A 2pc's may have been: it asks. `lost`: our
+ * store is new, and whatever it knew is gone: either way it only asks, in every later life too. */
 void assent_part_recover_listed(struct assent_part *machine,
                                 const struct assent_part_config *config,
                                 const struct assent_gtrid *gtrid, uint32_t branch,
-                                enum assent_listed how, uint64_t now_ms, uint64_t seed,
-                                struct assent_part_actions *actions);
+                                enum assent_protocol protocol, bool lost, uint64_t now_ms,
+                                uint64_t seed, struct assent_part_actions *actions);
 
 /* Makes the message, which has one member's number in `from`, fit for that receiver. `epoch` of a
  * participant is not known here: the driver fills in the one of the enlisted branch. */

@@ -74,6 +74,15 @@ static void drop_peers(struct agent_branch *branch)
     branch->peer_count = 0;
 }
 
+struct assent_branch_id agent_branch_rm_id(const struct agent_branch *branch)
+{
+    struct assent_branch_id id = branch->id;
+
+    if (branch->machine.protocol == ASSENT_3PC)
+        id.branch |= ASSENT_BRANCH_OF_3PC;
+    return id;
+}
+
 void agent_branches_settle(struct agent_branch *branch)
 {
     bool ended = assent_part_final(&branch->machine);

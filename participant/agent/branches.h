@@ -77,6 +77,8 @@ struct coordinator_log *agent_branches_find_log(const struct agent_branches *bra
                                                 const uint8_t id[ASSENT_LOG_ID_BYTES]);
 struct agent_branch *agent_branches_find(const struct agent_branches *branches,
                                          const struct assent_branch_id *id);
+/* The id under which its RM knows the branch, see ASSENT_BRANCH_OF_3PC. */
+struct assent_branch_id agent_branch_rm_id(const struct agent_branch *branch);
 /* A new, open branch with a machine in NONE; the caller fills the rest. NULL: no memory. */
 struct agent_branch *agent_branches_add(struct agent_branches *branches,
                                         struct coordinator_log *log,

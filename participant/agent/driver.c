@@ -93,7 +93,7 @@ static void call_resource(const struct agent_step *step, const struct assent_par
     job->operation = action->operation;
     job->with_begin = action->with_begin;
     job->with_work = action->with_work;
-    job->call.id = branch->id;
+    job->call.id = agent_branch_rm_id(branch);
     job->call.timeout_ms = work_timeout_ms(step);
     job->context = branch;
     if (step->wire) {

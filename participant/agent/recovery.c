@@ -152,11 +152,18 @@ static bool log_is_new(const struct assent_participant *agent)
     return assent_store_incarnation(agent->store) == assent_store_first_incarnation(agent->store);
 }
 
-static void take_up_listed(struct recovery *recovery, const struct assent_branch_id *id)
+static void take_up_listed(struct recovery *recovery, const struct assent_branch_id *rm_id)
 {
+    enum assent_protocol protocol =
+        (rm_id->branch & ASSENT_BRANCH_OF_3PC) != 0 ? ASSENT_3PC : ASSENT_2PC;
     struct agent_resource *resource = recovery->resource;
-    struct agent_branch *branch = agent_branches_find(&recovery->agent->branches, id);
     struct assent_part_actions actions;
+    struct assent_branch_id own = *rm_id;
+    const struct assent_branch_id *id = &own;
+    struct agent_branch *branch;
+
+    own.branch &= ~ASSENT_BRANCH_OF_3PC;
+    branch = agent_branches_find(&recovery->agent->branches, id);
 
     if (branch) {
         if (!branch->damaged && branch->resource != resource)
@@ -173,8 +180,8 @@ static void take_up_listed(struct recovery *recovery, const struct assent_branch
     if (!branch)
         return;
     assent_part_recover_listed(&branch->machine, &resource->config, &id->gtrid, id->branch,
-                               log_is_new(recovery->agent) ? ASSENT_LISTED_LOST : ASSENT_LISTED_2PC,
-                               assent_now_ms(), ++recovery->agent->seed, &actions);
+                               protocol, log_is_new(recovery->agent), assent_now_ms(),
+                               ++recovery->agent->seed, &actions);
     agent_driver_carry_out(branch, &actions);
     recovery->from_lists++;
 }

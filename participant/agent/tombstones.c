@@ -16,7 +16,7 @@ static void forget_at_resource(struct assent_participant *agent, const struct ag
     if (!job)
         assent_panic(ASSENT_EXIT_RUNTIME, "out_of_memory", "what=forget");
     job->operation = ASSENT_OP_FORGET;
-    job->call.id = branch->id;
+    job->call.id = agent_branch_rm_id(branch);
     job->context = branch->log;
     agent_workers_submit(agent->workers, job);
 }
@@ -114,7 +114,7 @@ void agent_tombstones_forgotten(struct assent_participant *agent, struct agent_j
     }
     assent_gtrid_format(&job->call.id.gtrid, gtrid);
     assent_log(ASSENT_LOG_DEBUG, "forget_failed", "gtrid=%s branch=%u result=%s reason=%s", gtrid,
-               job->call.id.branch, assent_rm_result_name(job->call.result),
+               job->call.id.branch & ~ASSENT_BRANCH_OF_3PC, assent_rm_result_name(job->call.result),
                assent_log_quote(job->call.reason));
     STAILQ_INSERT_TAIL(&log->forget_again, job, link);
 }

@@ -148,6 +148,17 @@ def test_in_doubt_asks_after_a_restart(scene):
     assert "1" in scene.value()
 
 
+def test_a_3pc_branch_that_only_the_rm_knows_is_rolled_back(scene):
+    """Case 17: killed between the RM's prepare and its own record, the agent has sent no yes, and
+    needs nobody to tell it so."""
+    scene.start(crash_at="agent_after_rm_prepare")
+    scene.say(pb.BRANCH_PREPARE, scene.fake.gtrid(), **{**WORK, "protocol": "3pc"})
+    assert scene.agent.process.wait_end() == -9
+    scene.agent.options.pop("crash_at")
+    scene.again()
+    scene.prepared()  # it asks nothing, and the key is free
+
+
 def test_two_phase_waits_for_ever(scene):
     """2pc: in doubt, an agent never decides alone; it asks again and again."""
     scene.start()

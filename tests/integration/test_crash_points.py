@@ -179,9 +179,10 @@ def converse(coordinator, armed, requests):
     return answers
 
 
-def run_all(coordinator, armed, transactions):
-    """{key: outcome} of those that were answered."""
-    requests = [lambda _, b=b, p=p, k=k: {"run": wire.run(b, protocol=p, key=k)}
+def run_all(coordinator, armed, transactions, termination):
+    """{key: outcome} of those that were answered. termination: of the 3pc ones."""
+    requests = [lambda _, b=b, p=p, k=k: {"run": wire.run(
+        b, protocol=p, key=k, termination=termination if p == "3pc" else "none")}
                 for k, p, b in transactions]
     answers = converse(coordinator, armed, requests)
     return {transaction[0]: answer.result.outcome
@@ -243,7 +244,9 @@ def test_crash_at(shared, point, ending):
     shared.wait_up()
     transactions = workload(ending, number)
     late = Late(shared.coordinator, armed) if ending == ABORT else None
-    answers = run_all(shared.coordinator, armed, transactions)
+    # With a quorum the coordinator need not wait for this participant's acknowledgement.
+    termination = "cooperative" if "agent" in point and "precommit" in point else "quorum"
+    answers = run_all(shared.coordinator, armed, transactions, termination)
     if ending == ABORT:
         interactive_rollback(shared.coordinator, armed, number)
         late.close()

@@ -243,9 +243,7 @@ static void recover(struct sim_world *w, uint32_t node, uint32_t tx)
         while (w->txs[tx].participants[number] != node)
             number++;
         assent_part_recover_listed(&b->machine, &config, &w->txs[tx].gtrid, number + 1,
-                                   w->txs[tx].protocol == ASSENT_3PC ? ASSENT_LISTED_3PC
-                                                                     : ASSENT_LISTED_2PC,
-                                   sim_clock(w, node), seed, &actions);
+                                   w->txs[tx].protocol, false, sim_clock(w, node), seed, &actions);
     } else {
         return;
     }

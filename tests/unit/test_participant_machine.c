@@ -461,7 +461,7 @@ static void a_listed_branch_asks_and_never_decides_alone(void **state)
     struct assent_gtrid gtrid = m.gtrid;
 
     (void)state; /* edge cases 17, 41 */
-    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_LISTED_2PC, 0, 1, &acts);
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_2PC, false, 0, 1, &acts);
     assert_non_null(sends(ASSENT_MSG_INQUIRE));
     for (int i = 0; i < 100; i++)
         timer_at(m.timer_ms);

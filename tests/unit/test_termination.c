@@ -266,10 +266,10 @@ static void a_witness_votes_yes_and_applies_nothing(void **state)
 static void a_3pc_branch_that_only_the_rm_knows_is_rolled_back(void **state)
 {
     (void)state;
-    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_LISTED_3PC, 0, 1, &acts);
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, false, 0, 1, &acts);
     assert_int_equal(m.phase, ASSENT_PART_ABORTING);
     assert_int_equal(acts.items[0].operation, ASSENT_OP_ROLLBACK);
-    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_LISTED_LOST, 0, 1, &acts);
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, true, 0, 1, &acts);
     assert_int_equal(m.phase, ASSENT_PART_PREPARED); /* it may have voted: only others can say */
     assert_true(logs(ASSENT_PART_RECORD_PREPARED));
 }

@@ -51,7 +51,8 @@ enum assent_operation {
 /* One call for one branch. Storage belongs to the agent and is valid during the call only. */
 struct assent_call {
     enum assent_operation operation;
-    struct assent_branch_id id;
+    struct assent_branch_id
+        id;           /* to be taken as it is, all of it: its parts say more than a name */
     const void *work; /* WORK: what the application sent */
     size_t work_size;
     uint32_t timeout_ms; /* WORK: wait no longer than this, for example for a lock */
