@@ -1,6 +1,6 @@
 #!/bin/bash
 # Everything that must hold, from a fresh clone: builds with two compilers, unit tests, the
-# simulator, real processes, sanitizers, the release build, lint. Ends with one line
+# simulator, the explorer, real processes, sanitizers, the release build, lint. Ends with one line
 # "N passed, N failed, N skipped"; exits non-zero if anything failed. A stage that fails does not
 # stop the others. Logs and results lie in build-check/.
 #
@@ -130,6 +130,7 @@ stage unit-clang unit clang
 stage unit-asan unit asan
 stage unit-tsan unit tsan
 stage simulator simulate
+stage explorer "$out/gcc/tests/explore/assent-explore" --all
 stage replay replay
 stage model model
 export ASSENT_CYCLES=$cycles ASSENT_REPLIES=$replies
