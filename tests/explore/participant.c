@@ -150,9 +150,7 @@ static bool restart(struct doing *d)
         assent_part_recover(&node->m.part, &config, &record, CLOCK_BEFORE, 0, &actions);
     } else if (node->rm == RM_PREPARED) {
         assent_part_recover_listed(&node->m.part, &config, &explored_gtrid, node->number,
-                                   options.protocol == ASSENT_3PC ? ASSENT_LISTED_3PC
-                                                                  : ASSENT_LISTED_2PC,
-                                   CLOCK_BEFORE, 0, &actions);
+                                   options.protocol, false, CLOCK_BEFORE, 0, &actions);
     } else {
         return true;
     }
