@@ -24,7 +24,8 @@ bool sim_write(struct sim_world *w, uint32_t node, uint32_t tx, int record_kind,
     event = sim_schedule(w, at - w->now_ms, SIM_EV_DURABLE, node, tx);
     event->record_kind = record_kind;
     event->size = (uint32_t)size;
-    memcpy(event->bytes, bytes, size);
+    if (size > 0)
+        memcpy(event->bytes, bytes, size);
     if (!sim_chance(w, SIM_DISK_FAILS, 20))
         return true;
     /* EIO or ENOSPC: nobody is told anything, and the restart reads what is really there. */

@@ -22,6 +22,7 @@
 #define SIM_NODES_MAX     (SIM_PARTS_MAX + 1) /* node 0: the coordinator, node n: participant n */
 #define SIM_RECORD_MAX    320
 #define SIM_FRAME_MAX     256
+#define SIM_DELETE        (-1) /* instead of a record's kind: the record goes */
 #define SIM_NEVER         UINT64_MAX
 #define SIM_COST_DELAY_MS 1000u
 
@@ -86,7 +87,8 @@ struct sim_record {
 };
 
 struct sim_branch {
-    bool known; /* the machine exists in memory */
+    bool known;    /* the machine exists in memory */
+    bool deleting; /* its record is on the way out */
     struct assent_part machine;
     uint64_t armed_ms;        /* true time of the timer event under way, or SIM_NEVER */
     struct sim_record record; /* the agent's own store */

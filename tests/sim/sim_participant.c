@@ -10,9 +10,9 @@ void sim_participant_land(struct sim_world *w, const struct sim_event *event)
 {
     struct sim_branch *b = &w->parts[event->node].branches[event->tx];
 
-    b->record.size = event->size;
+    b->record.size = event->size; /* 0: deleted */
     memcpy(b->record.bytes, event->bytes, event->size);
-    if (event->record_kind == ASSENT_PART_RECORD_DECIDED && b->voted_yes) {
+    if (event->record_kind == (int)ASSENT_PART_RECORD_DECIDED && b->voted_yes) {
         b->decided_commit |= event->bytes[0] == ASSENT_DECISION_COMMIT;
         b->decided_abort |= event->bytes[0] == ASSENT_DECISION_ABORT;
     }
@@ -213,9 +213,31 @@ static void on_message(struct sim_world *w, const struct sim_event *event)
         b->known = false;
 }
 
+/* Final, and not kept for a person. */
+static bool may_forget(const struct sim_branch *b)
+{
+    return assent_part_final(&b->machine) && b->machine.phase != ASSENT_PART_HEURISTIC;
+}
+
+/* Only now the RM's proof may go: no crash in between leaves a branch that asks and has none. */
+static void on_deleted(struct sim_world *w, const struct sim_event *event)
+{
+    struct sim_branch *b = &w->parts[event->node].branches[event->tx];
+
+    b->deleting = false;
+    if (b->known && !may_forget(b))
+        return;
+    b->known = false;
+    b->marker = false;
+}
+
 static void on_durable(struct sim_world *w, const struct sim_event *event)
 {
     sim_participant_land(w, event);
+    if (event->record_kind == SIM_DELETE) {
+        on_deleted(w, event);
+        return;
+    }
     sim_trace(w, "participant %u tx%u has on disk: %s", event->node, event->tx,
               assent_part_record_name(event->record_kind));
     step(w, event->node, event->tx,
@@ -264,29 +286,28 @@ void sim_participant_start(struct sim_world *w, uint32_t node)
     (void)sim_schedule(w, sim_below(w, 100), SIM_EV_CONNECT, node, 0);
 }
 
-/* The coordinator has ended these: drop what is final, first our record, later the RM's proof, so
- * that no crash in between leaves a branch that asks and finds no proof. */
+/* The coordinator has ended these: what is final is forgotten, first our record, then the proof. */
 void sim_participants_ping(struct sim_world *w, uint32_t node, uint32_t ended_below)
 {
     struct sim_participant *part = &w->parts[node];
 
     if (!w->nodes[node].up || w->nodes[node].paused_until > w->now_ms)
         return;
-    for (uint32_t tx = 0; tx < ended_below; tx++) {
-        struct sim_branch *b = &part->branches[tx];
-
-        if (b->known && !assent_part_final(&b->machine))
-            continue;
-        if (b->known && b->machine.phase == ASSENT_PART_HEURISTIC)
-            continue; /* kept for a person */
-        b->known = false;
-        if (b->record.size > 0)
-            b->record.size = 0;
-        else if (tx < part->ended_below)
-            b->marker = false;
-    }
     if (ended_below > part->ended_below)
         part->ended_below = ended_below;
+    for (uint32_t tx = 0; tx < part->ended_below && w->nodes[node].up; tx++) {
+        struct sim_branch *b = &part->branches[tx];
+
+        if (b->deleting || (b->known && !may_forget(b)))
+            continue;
+        if (b->known && b->machine.recorded) {
+            b->deleting = true;
+            (void)sim_write(w, node, tx, SIM_DELETE, false, NULL, 0);
+        } else {
+            b->known = false;
+            b->marker = false;
+        }
+    }
 }
 
 void sim_participant_event(struct sim_world *w, struct sim_event *event)

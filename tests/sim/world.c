@@ -7,7 +7,8 @@
 #include "rng.h"
 #include "sim.h"
 
-#define CLOCK_START 1000000u /* a clock is never at 0 */
+#define DRAWN       (1ull << 63) /* a tie that was drawn, above all times */
+#define CLOCK_START 1000000u     /* a clock is never at 0 */
 
 static void *grown(void *old, size_t count, size_t size)
 {
@@ -145,7 +146,7 @@ static void push(struct sim_world *w, uint64_t at_ms, uint32_t event)
         w->heap = grown(w->heap, w->heap_capacity, sizeof(*w->heap));
     }
     /* Equal times: any order, but the same for the same seed. Writes keep theirs by their time. */
-    w->heap[w->heap_count++] = (struct sim_slot){at_ms, assent_rng_next(&w->rng), event};
+    w->heap[w->heap_count++] = (struct sim_slot){at_ms, assent_rng_next(&w->rng) | DRAWN, event};
     sift_up(w, w->heap_count - 1);
 }
 
@@ -200,9 +201,11 @@ struct sim_event *sim_next(struct sim_world *w)
         w->now_ms = slot.at_ms;
         if (!waits(w, &w->pool[slot.event]))
             break;
-        /* The tie keeps what waits in its order. */
-        w->heap[w->heap_count++] = (struct sim_slot){
-            w->nodes[w->pool[slot.event].node].paused_until, ++w->events, slot.event};
+        /* Its first time as the tie keeps what waits in its order, however often it must wait. */
+        if ((slot.tie & DRAWN) != 0)
+            slot.tie = slot.at_ms;
+        slot.at_ms = w->nodes[w->pool[slot.event].node].paused_until;
+        w->heap[w->heap_count++] = slot;
         sift_up(w, w->heap_count - 1);
     }
     memcpy(&current, &w->pool[slot.event],
@@ -331,6 +334,7 @@ void sim_crash(struct sim_world *w, uint32_t node)
             continue;
         }
         b->known = false;
+        b->deleting = false;
         b->armed_ms = SIM_NEVER;
         if (b->rm == SIM_RM_ACTIVE)
             b->rm = SIM_RM_NONE;
