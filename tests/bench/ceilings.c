@@ -213,8 +213,6 @@ static int frame_sizes(const struct bench_options *options, struct bench_ceiling
     wire->kind = ASSENT_WIRE_RUN;
     wire->request = 1000000;
     wire->u.run.begin.protocol = options->protocol;
-    if (options->protocol == ASSENT_3PC)
-        wire->u.run.begin.termination = ASSENT_TERMINATION_TIMEOUT;
     wire->u.run.branch_count = options->branches;
     bench_work_text(options, 100, work, sizeof(work));
     for (size_t i = 0; i < options->branches; i++)

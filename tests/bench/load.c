@@ -107,9 +107,7 @@ static int fill(struct load *load, struct slot *slot)
 {
     struct assent_begin_options begin = {
         .size = sizeof(begin),
-        .protocol = load->options->protocol,
-        .termination = load->options->protocol == ASSENT_3PC ? ASSENT_TERMINATION_TIMEOUT
-                                                             : ASSENT_TERMINATION_NONE,
+        .protocol = load->options->protocol, /* with its default termination */
     };
     struct assent_work works[ASSENT_BRANCHES_MAX];
     struct assent_request request = {
