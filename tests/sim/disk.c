@@ -8,7 +8,7 @@ bool sim_write(struct sim_world *w, uint32_t node, uint32_t tx, int record_kind,
                const uint8_t *bytes, size_t size)
 {
     struct sim_node *n = &w->nodes[node];
-    uint64_t at = w->now_ms + 1 + sim_below(w, 5);
+    uint64_t at = w->now_ms + 1 + (w->options->cost ? 0 : sim_below(w, 5));
     struct sim_event *event;
 
     if (size > SIM_RECORD_MAX)

@@ -11,7 +11,8 @@ void sim_rm_call(struct sim_world *w, uint32_t node, uint32_t tx,
                  const struct assent_part_action *action)
 {
     struct sim_branch *b = &w->parts[node].branches[tx];
-    uint64_t at = w->now_ms + 1 + sim_below(w, 5);
+    /* While costs are counted, in the order of the branches: who refuses votes last. */
+    uint64_t at = w->now_ms + 1 + (w->options->cost ? node : sim_below(w, 5));
     struct sim_event *event;
 
     if (at <= b->rm_at_ms) /* calls of one branch take effect in order */
