@@ -212,6 +212,15 @@ static int make_directory(const char *parent, const char *directory)
     return result;
 }
 
+/* What a resource has to say of its RM, on whatever thread. */
+static void on_report(void *context, bool warning, const char *text)
+{
+    const struct agent_resource *resource = context;
+
+    assent_log(warning ? ASSENT_LOG_WARN : ASSENT_LOG_INFO, "resource_report",
+               "resource=%s text=%s", resource->name, assent_log_quote(text));
+}
+
 static int open_resource(struct assent_participant *agent,
                          const struct assent_participant_resource *from, char *error,
                          size_t error_size)
@@ -239,6 +248,8 @@ static int open_resource(struct assent_participant *agent,
     environment.name = resource->name;
     environment.parameters = resource->parameters;
     environment.data_directory = resource->directory;
+    environment.report = on_report;
+    environment.report_context = resource;
     result = resource->ops->open(&environment, &resource->handle, text, sizeof(text));
     if (result)
         goto out;

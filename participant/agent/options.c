@@ -18,7 +18,7 @@ static const struct assent_setting settings[] = {
     STRING("announce", announce, "", "ADDR",
            "where other participants reach it, if that is not listen's address"),
     LIST("resource", resources, "[NAME=]TYPE[:PARAMETERS]",
-         "a resource manager: kv, null; its name is TYPE unless given"),
+         "a resource manager: kv, null, postgres; its name is TYPE unless given"),
     STRING("cluster", cluster, "default", "NAME", "coordinators of another cluster are refused"),
     STRING("log_level", log_level, "info", "LEVEL", "debug, info, warn or error"),
     STRING("log_format", log_format, "logfmt", "FORMAT", "logfmt or json"),
@@ -51,8 +51,23 @@ const struct assent_program agent_program = {
 };
 
 /* Resource managers that are built in. */
-static const struct assent_resource_ops *const types[] = {&assent_resource_kv,
-                                                          &assent_resource_null};
+static const struct assent_resource_ops *const types[] = {
+    &assent_resource_kv,
+    &assent_resource_null,
+#ifdef ASSENT_WITH_POSTGRES
+    &assent_resource_postgres,
+#endif
+};
+#define TYPES (sizeof(types) / sizeof(types[0]))
+
+static void name_types(char *text, size_t size)
+{
+    size_t length = 0;
+
+    for (size_t i = 0; i < TYPES && length < size; i++)
+        length +=
+            (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "", types[i]->type);
+}
 
 const char *agent_options_problem(const struct agent_program_options *options)
 {
@@ -115,14 +130,15 @@ static int parse_resource(const char *text, struct agent_options_parts *parts, c
     const char *equals = memchr(text, '=', (size_t)(colon - text));
     const char *type = equals ? equals + 1 : text;
     size_t type_length = (size_t)(colon - type);
+    char known[256];
 
-    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+    for (size_t i = 0; i < TYPES; i++)
         if (strlen(types[i]->type) == type_length && memcmp(types[i]->type, type, type_length) == 0)
             resource->ops = types[i];
     if (!resource->ops) {
-        snprintf(error, error_size,
-                 "resource \"%s\": there is no type \"%.*s\"; there are kv, null", text,
-                 (int)type_length, type);
+        name_types(known, sizeof(known));
+        snprintf(error, error_size, "resource: there is no type \"%.*s\"; there are %s",
+                 (int)type_length, type, known);
         return ASSENT_E_CONFIG;
     }
     parts->names[parts->resource_count] =

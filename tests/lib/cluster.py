@@ -96,7 +96,11 @@ class Agent(Daemon):
     def argv(self):
         return [places.program(places.AGENT), "--name", self.name, "--data-dir", self.data,
                 "--coordinator", self.coordinator.address, "--listen", self.address,
-                *(f"--resource={r}" for r in self.resource.split())]
+                *(f"--resource={r}" for r in self.resources())]
+
+    def resources(self):
+        """Several, with blanks between them; or a list, if one has blanks in itself."""
+        return self.resource.split() if isinstance(self.resource, str) else self.resource
 
     def started(self):
         line = self.process.wait_line("started")

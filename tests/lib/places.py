@@ -19,6 +19,14 @@ def slow_factor():
     return float(os.environ.get("ASSENT_SLOW", "1"))
 
 
+def postgres_bin():
+    """Debian keeps each version's programs in a directory of its own."""
+    found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"),
+                   key=lambda p: int(p.parent.parent.name))
+    assert found, "PostgreSQL is not installed"
+    return found[-1].parent
+
+
 def program(path):
     """The program, or an error that says what to do about its absence."""
     if not path.exists():

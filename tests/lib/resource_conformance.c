@@ -23,6 +23,8 @@ static int setup(void **state)
 {
     static struct driver driver;
 
+    if (subject->reset != NULL)
+        subject->reset();
     driver_init(&driver, subject->ops, subject->parameters);
     *state = &driver;
     return 0;
@@ -135,13 +137,16 @@ static void a_prepared_branch_rolls_back_and_repeats_harm_nothing(void **state)
 static void an_active_branch_rolls_back(void **state)
 {
     struct driver *d = *state;
+    char text[128];
 
     write_something(d, 1);
     expect(d, ASSENT_OP_ROLLBACK, 1, ASSENT_RM_OK);
     expect_finished(d, 1, false);
-    /* What it wrote to is free for the next. */
-    prepare_something(d, 1);
-    expect(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_OK);
+    /* What it wrote to is free for the next branch. */
+    snprintf(text, sizeof(text), subject->write, 1u);
+    expect_work(d, 2, text);
+    expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_COMMIT, 2, ASSENT_RM_OK);
 }
 
 static void a_branch_begun_without_work_rolls_back(void **state)

@@ -14,6 +14,7 @@ struct conformance_subject {
     const char *bad_name;
     const char *write;     /* printf format for work that writes under a number, %u */
     const char *read_only; /* work after which prepare answers READ_ONLY */
+    void (*reset)(void);   /* empties an RM that is not in the resource's directory; or NULL */
 };
 
 /* Runs the suite; the number of tests that failed. */

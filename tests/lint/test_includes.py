@@ -27,6 +27,7 @@ PURE_SYSTEM = {"stdbool.h", "stddef.h", "stdint.h", "string.h", "limits.h"}
 RESTRICTED = {
     "event2/": ["common/net/", "coordinator/", "participant/agent/", "participant/lib/"],
     "lmdb.h": ["common/store/", "participant/resources/kv"],
+    "libpq-fe.h": ["participant/resources/postgres"],
     "protobuf-c/": ["proto/"],
     "jansson.h": ["coordinator/", "participant/"],
     "confuse.h": ["common/runtime/"],

@@ -70,8 +70,9 @@ def owners(path):
 
 
 def header_path(name):
-    done = subprocess.run(["gcc", "-xc", "-D_GNU_SOURCE", "-M", "-"], check=False,
-                          input=f"#include <{name}>\n", capture_output=True, text=True)
+    done = subprocess.run(
+        ["gcc", "-xc", "-D_GNU_SOURCE", "-I/usr/include/postgresql", "-M", "-"], check=False,
+        input=f"#include <{name}>\n", capture_output=True, text=True)
     words = done.stdout.replace("\\\n", " ").split()
     return next((w for w in words if w.endswith("/" + name)), None)
 

@@ -67,6 +67,10 @@ struct assent_resource_environment {
     const char *name;           /* the resource's name at this participant */
     const char *parameters;     /* what follows "TYPE:", or "" */
     const char *data_directory; /* a directory of its own, created, for this resource's files */
+    /* Tells people what the resource finds about its RM: a fact, or a risk that it names. May be
+     * called by any operation, on any thread; NULL: nobody listens. */
+    void (*report)(void *context, bool warning, const char *text);
+    void *report_context;
 };
 
 struct assent_resource_ops {
@@ -165,6 +169,8 @@ ASSENT_API void assent_participant_free(struct assent_participant *participant);
 /* The resources that come with Assent, for programs that embed them. */
 ASSENT_API extern const struct assent_resource_ops assent_resource_kv;
 ASSENT_API extern const struct assent_resource_ops assent_resource_null;
+/* Only in a build with libpq; see docs/postgresql.md. */
+ASSENT_API extern const struct assent_resource_ops assent_resource_postgres;
 
 #ifdef __cplusplus
 }
