@@ -114,6 +114,7 @@ static int open_postgres(const struct assent_resource_environment *environment, 
         snprintf(error, error_size, "postgres: out of memory");
         return ASSENT_E_NOMEM;
     }
+    pg->unswept = POSTGRES_SWEEP_FORGETS;
     pg->report = environment->report;
     pg->report_context = environment->report_context;
     pthread_mutex_init(&pg->mutex, NULL);

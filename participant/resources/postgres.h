@@ -42,7 +42,8 @@
 #define POSTGRES_PARAMS_MAX      1000u  /* of one statement */
 #define POSTGRES_ROWS_MAX        10000u /* of one piece of work */
 #define POSTGRES_REPLY_BYTES_MAX (512u << 10)
-#define POSTGRES_LANES           4u    /* sessions that finish branches side by side */
+#define POSTGRES_LANES           4u /* sessions that finish branches side by side */
+#define POSTGRES_SWEEP_FORGETS   1024u
 #define POSTGRES_FINISH_MS       30000 /* longest wait for an answer to what is not work */
 #define POSTGRES_GID_BYTES       80    /* with the NUL; PostgreSQL's own bound is 200 */
 /* A branch id as the text of a bytea, with the NUL. */
@@ -79,9 +80,10 @@ struct postgres {
     SLIST_HEAD(, postgres_conn) idle;
     size_t open_count; /* connections of the pool, idle or in work */
     pthread_cond_t returned;
-    pthread_mutex_t lanes_mutex; /* one batch at a time; guards the lanes */
+    pthread_mutex_t lanes_mutex; /* one batch at a time; guards the rest */
     struct postgres_conn *lanes[POSTGRES_LANES];
-    bool ready; /* the server behind the lanes has passed the preflight */
+    bool ready;     /* the server behind the lanes has passed the preflight */
+    size_t unswept; /* forgets since the last sweep of the marker table */
 };
 
 /* How a row of statements up to a sync has ended. */

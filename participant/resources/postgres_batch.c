@@ -186,35 +186,65 @@ static void end_elsewhere(struct step *step, const struct postgres_outcome *outc
 
 /* --- forget ----------------------------------------------------------------------------------- */
 
+/* {"\\x...","\\x..."} of all that is to be forgotten, to be freed; the last of them in name. */
+static char *forget_array(const struct step *steps, size_t count, char name[POSTGRES_NAME_BYTES])
+{
+    char *array = malloc(count * (POSTGRES_NAME_BYTES + 4) + 3), *end = array;
+
+    for (size_t i = 0; array != NULL && i < count; i++) {
+        if (steps[i].call->operation != ASSENT_OP_FORGET || steps[i].branch != NULL)
+            continue;
+        postgres_name_format(&steps[i].call->id, name);
+        end += sprintf(end, "%c\"\\%s\"", end == array ? '{' : ',', name);
+    }
+    if (array != NULL)
+        strcpy(end, end == array ? "{}" : "}");
+    return array;
+}
+
+/* An agent that was started anew does not know all that it left behind. What is forgotten has
+ * nothing but ended transactions of its log before it, so their markers can go as well. */
+static void send_sweep(struct postgres_conn *lane, const char name[POSTGRES_NAME_BYTES])
+{
+    char log_id[2 + 2 * ASSENT_LOG_ID_BYTES + 1], order[2 + 2 * 8 + 1];
+    const char *values[] = {log_id, order};
+
+    /* The log's id, and of the gtrid the half with incarnation and sequence. */
+    snprintf(log_id, sizeof(log_id), "%.34s", name);
+    snprintf(order, sizeof(order), "\\x%.16s", name + 2 + 2 * (ASSENT_LOG_ID_BYTES + 8));
+    postgres_send(lane,
+                  "DELETE FROM assent.marker WHERE committed AND substr(branch, 1, 16) = $1"
+                  " AND substr(branch, 25, 8) <= $2",
+                  2, values);
+}
+
 /* One statement for all, without a sync: what a crash brings back harms nobody. */
-static void forget(struct postgres_conn *lane, const struct step *steps, size_t count)
+static void forget(struct postgres *pg, struct step *steps, size_t count)
 {
     struct postgres_outcome outcome = {.kind = POSTGRES_LOST, .text = "out of memory"};
-    char *array = malloc(count * (POSTGRES_NAME_BYTES + 3) + 3), *end = array;
+    struct postgres_conn *lane = pg->lanes[0];
+    char name[POSTGRES_NAME_BYTES] = "", *array = forget_array(steps, count, name);
     const char *values[] = {array};
-    char name[POSTGRES_NAME_BYTES];
 
-    if (array != NULL) {
-        for (size_t i = 0; i < count; i++) {
-            if (steps[i].call->operation != ASSENT_OP_FORGET)
-                continue;
-            postgres_name_format(&steps[i].call->id, name);
-            end += sprintf(end, "%c\"\\%s\"", end == array ? '{' : ',', name);
-        }
-        strcpy(end, "}");
+    if (array != NULL && name[0] != '\0') {
         postgres_send(lane, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
         postgres_send(lane, "SET LOCAL synchronous_commit = off", 0, NULL);
         postgres_send(lane, "DELETE FROM assent.marker WHERE branch = ANY ($1::bytea[])", 1,
                       values);
+        if (pg->unswept >= POSTGRES_SWEEP_FORGETS)
+            send_sweep(lane, name);
         postgres_send(lane, "COMMIT", 0, NULL);
         postgres_sync(lane);
         postgres_collect(lane, assent_now_ms() + POSTGRES_FINISH_MS, &outcome);
         if (PQtransactionStatus(lane->link) != PQTRANS_IDLE)
             lane->broken = true;
+        if (outcome.kind == POSTGRES_DONE && pg->unswept >= POSTGRES_SWEEP_FORGETS)
+            pg->unswept = 0;
     }
     for (size_t i = 0; i < count; i++) {
-        if (steps[i].call->operation != ASSENT_OP_FORGET)
+        if (steps[i].call->operation != ASSENT_OP_FORGET || steps[i].branch != NULL)
             continue;
+        pg->unswept++;
         if (outcome.kind == POSTGRES_DONE)
             postgres_answer(steps[i].call, ASSENT_RM_OK, "%s", "");
         else
@@ -335,7 +365,7 @@ void postgres_batch(struct postgres *pg, struct assent_call **calls, size_t coun
             end_elsewhere(&steps[i], &outcome);
     }
     if (lanes > 0 && any_forget(calls, count))
-        forget(pg->lanes[0], steps, count);
+        forget(pg, steps, count);
     pthread_mutex_unlock(&pg->lanes_mutex);
     free(steps);
 }

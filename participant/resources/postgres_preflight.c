@@ -18,7 +18,7 @@
     "CREATE TABLE IF NOT EXISTS assent.marker (branch bytea PRIMARY KEY, "                         \
     "committed boolean NOT NULL DEFAULT true, at timestamptz NOT NULL DEFAULT now())"
 
-#define FAIL(...) (snprintf(reason, ASSENT_REASON_MAX + 1, __VA_ARGS__), ASSENT_E_REFUSED)
+#define FAIL(...) (snprintf(reason, ASSENT_REASON_MAX + 1, __VA_ARGS__), ASSENT_E_CONFIG)
 
 static const char facts_sql[] =
     "SELECT current_setting('max_prepared_transactions'), pg_is_in_recovery(),"

@@ -8,7 +8,6 @@ import select
 import time
 
 import wire
-from bank import Bank
 from process import deadline, wait_until
 
 pb = wire.pb
@@ -44,9 +43,10 @@ class Load:
         for _ in range(count):
             number = len(self.all)
             source, target = self.rng.sample(self.bank.names, 2)
-            branches = Bank.transfer(number, source, target, self.rng.randrange(self.bank.accounts),
-                                     self.rng.randrange(self.bank.accounts),
-                                     self.rng.choice([1, 7, 90, 5000]))
+            branches = self.bank.transfer(number, source, target,
+                                          self.rng.randrange(self.bank.accounts),
+                                          self.rng.randrange(self.bank.accounts),
+                                          self.rng.choice([1, 7, 90, 5000]))
             transfer = Transfer(f"t-{number}", branches, "3pc" if number % 2 else "2pc")
             self.all.append(transfer)
             made.append(transfer)
@@ -129,6 +129,7 @@ class Load:
                 f"{transfer.key} {wire.gtrid_text(result.gtrid)}: was answered "
                 f"{pb.Outcome.Name(said)}, is {pb.Outcome.Name(result.outcome)}")
             transfer.outcome = result.outcome
+            transfer.gtrid = result.gtrid
             return result.ended
         assert result.outcome in (pb.OUTCOME_NEVER_SEEN, pb.OUTCOME_UNKNOWN), result
         assert transfer.answer is None or result.outcome == pb.OUTCOME_UNKNOWN, (

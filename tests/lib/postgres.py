@@ -98,6 +98,21 @@ class Postgres:
         for pid in children:
             wait_until(lambda pid=pid: _gone(pid), f"server process {pid} is gone")
 
+    def stop(self):
+        """An orderly end, with everything on disk."""
+        self.process.signal(signal.SIGINT)
+        assert self.process.wait_end() == 0
+
+    def copy_to(self, name):
+        """The files of the stopped server, to be put back later."""
+        copy = self.directory / name
+        subprocess.run(_as_nobody("cp", "-a", self.data, copy), check=True, cwd="/")
+        return copy
+
+    def put_back(self, copy):
+        shutil.rmtree(self.data)
+        copy.rename(self.data)
+
     def restart(self):
         self.kill()
         return self.start()
@@ -127,9 +142,10 @@ class Postgres:
     def value(self, statement, database="postgres"):
         return self.sql(statement, database)[0][0]
 
-    def create(self, *databases):
-        for name in databases:
-            self.sql(f"CREATE DATABASE {name}")
+    def create(self, database):
+        """Unless it is there."""
+        if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
+            self.sql(f"CREATE DATABASE {database}")
 
 
 def main(argv):

@@ -100,7 +100,9 @@ struct assent_resource_ops {
     /* Says what became of a branch that the RM no longer lists: WAS_COMMITTED, WAS_ABORTED,
      * OK (it is still prepared), NOT_FOUND (no evidence), UNAVAILABLE. */
     void (*evidence)(void *resource, struct assent_call *call);
-    /* Drops what is kept about a finished branch (marker, heuristic). OK or UNAVAILABLE. */
+    /* Drops what is kept about a finished branch (marker, heuristic). OK or UNAVAILABLE. Called
+     * when its coordinator has said that this transaction, and all that it began before (by
+     * incarnation and sequence), have ended everywhere. */
     void (*forget)(void *resource, struct assent_call *call);
     /* Does several calls at once, each as above, filling each result (ASSENT_CAP_BATCH). */
     void (*batch)(void *resource, struct assent_call **calls, size_t count);
