@@ -4,6 +4,8 @@
  */
 #include "postgres_fixture.h"
 
+#include <pthread.h>
+
 static void work_takes_sql_and_json_and_answers_rows_and_counts(void **state)
 {
     struct driver *d = *state;
@@ -94,16 +96,48 @@ static void settings_of_one_branch_do_not_reach_the_next(void **state)
     expect(d, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_OK);
 }
 
+struct thread {
+    struct driver *driver;
+    unsigned first, failures;
+};
+
+static void *run_branches(void *context)
+{
+    struct thread *thread = context;
+
+    for (unsigned n = thread->first; n < thread->first + 10; n++) {
+        struct assent_call call;
+
+        (void)driver_begin(thread->driver, n);
+        call = driver_work(thread->driver, n, "SELECT 1", 5000);
+        free(call.reply);
+        thread->failures += call.result != ASSENT_RM_OK;
+        (void)driver_call(thread->driver, ASSENT_OP_ROLLBACK, n);
+    }
+    return NULL;
+}
+
+/* Who finds all in work waits for one that is given back, and says so if none is. */
 static void the_pool_is_bounded_and_says_so(void **state)
 {
     struct driver *d = *state;
-    char bounded[600];
+    struct thread threads[4];
     struct assent_call call;
+    char bounded[600];
+    pthread_t ids[4];
 
     driver_close(d);
     snprintf(bounded, sizeof(bounded), "connections=2 %s", parameters);
     d->parameters = bounded;
     driver_reopen(d);
+    for (unsigned i = 0; i < 4; i++) {
+        threads[i] = (struct thread){.driver = d, .first = 100 * i};
+        assert_int_equal(pthread_create(&ids[i], NULL, run_branches, &threads[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(ids[i], NULL);
+        assert_int_equal(threads[i].failures, 0);
+    }
     expect_work(d, 1, "SELECT 1");
     expect_work(d, 2, "SELECT 1");
     assert_int_equal(driver_begin(d, 3), ASSENT_RM_OK);
