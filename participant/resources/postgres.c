@@ -199,8 +199,8 @@ static int recover(void *resource, void (*found)(const struct assent_branch_id *
     if ((r = postgres_lanes(pg, 1, &lanes, reason)) != 0)
         goto out;
     postgres_send(pg->lanes[0],
-                  "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
-                  " AND gid LIKE 'assent:%'",
+                  "SELECT gid FROM pg_catalog.pg_prepared_xacts"
+                  " WHERE database = pg_catalog.current_database() AND gid LIKE 'assent:%'",
                   0, NULL);
     postgres_sync(pg->lanes[0]);
     r = ASSENT_E_UNAVAILABLE;

@@ -26,7 +26,8 @@
 
 #define INSERT_MARKER "INSERT INTO assent.marker (branch) VALUES ($1)"
 #define PREPARED_HERE                                                                              \
-    "SELECT true FROM pg_prepared_xacts WHERE gid = $1 AND database = current_database()"
+    "SELECT true FROM pg_catalog.pg_prepared_xacts"                                                \
+    " WHERE gid = $1 AND database = pg_catalog.current_database()"
 
 #define UNDEFINED_OBJECT "42704"
 #define OBJECT_BUSY      "55000"
@@ -70,8 +71,13 @@ static void send_in_session(struct step *step)
     if (operation == ASSENT_OP_ROLLBACK) {
         postgres_send(step->conn, "ROLLBACK", 0, NULL);
     } else {
-        if (branch->wrote)
+        if (branch->wrote) {
+            /* The work may have taken another role, which would own the prepared transaction.
+             * Whether the first statement gives up a role as well depends on the version. */
+            postgres_send(step->conn, "RESET SESSION AUTHORIZATION", 0, NULL);
+            postgres_send(step->conn, "RESET ROLE", 0, NULL);
             send_marker(step->conn, &branch->id);
+        }
         if (branch->wrote && operation == ASSENT_OP_PREPARE)
             send_with_gid(step->conn, "PREPARE TRANSACTION", &branch->id);
         else

@@ -229,7 +229,7 @@ static size_t send_all(struct work *work, bool begun, bool *ret_reset)
         postgres_send(work->conn, work->all.statements[i].sql,
                       (int)work->all.statements[i].value_count,
                       (const char *const *)work->all.statements[i].values);
-    postgres_send(work->conn, "SELECT txid_current_if_assigned() IS NOT NULL", 0, NULL);
+    postgres_send(work->conn, "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL", 0, NULL);
     postgres_sync(work->conn);
     return begun ? 2 : 3;
 }

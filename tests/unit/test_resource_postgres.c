@@ -39,6 +39,30 @@ static void a_refused_prepare_carries_its_sqlstate(void **state)
     assert_int_equal(driver_recover(d, NULL), 0);
 }
 
+/* Work may change its role, and what its names mean: the branch is prepared as the agent's own, and
+ * that it wrote is not hidden. */
+static void role_and_search_path_of_the_work_do_not_matter(void **state)
+{
+    struct driver *d = *state;
+    PGconn *conn = session();
+
+    run(conn, "DO $$ BEGIN CREATE ROLE other; EXCEPTION WHEN duplicate_object THEN END $$");
+    run(conn, "GRANT ALL ON kv TO other");
+    run(conn, "CREATE SCHEMA evil");
+    run(conn, "GRANT USAGE ON SCHEMA evil TO other");
+    run(conn, "CREATE FUNCTION evil.txid_current_if_assigned() RETURNS bigint"
+              " LANGUAGE sql AS 'SELECT NULL::bigint'");
+    expect_work(d, 1,
+                "SET ROLE other\nINSERT INTO kv VALUES (1, 1)\n"
+                "SET search_path = evil, pg_catalog");
+    expect(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_OK);
+    assert_string_equal(value_of(conn, "SELECT owner = current_user FROM pg_prepared_xacts"), "t");
+    expect(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_OK);
+    run(conn, "DROP FUNCTION evil.txid_current_if_assigned");
+    run(conn, "DROP SCHEMA evil");
+    PQfinish(conn);
+}
+
 /* A second COMMIT PREPARED, as after a lost answer (edge cases 20, 21, 27). */
 static void a_second_commit_is_not_found_and_the_marker_tells(void **state)
 {
@@ -355,6 +379,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_refused_prepare_carries_its_sqlstate),
+        TEST(role_and_search_path_of_the_work_do_not_matter),
         TEST(a_second_commit_is_not_found_and_the_marker_tells),
         TEST(what_a_person_ends_by_hand_is_seen),
         TEST(a_busy_branch_is_tried_again),
