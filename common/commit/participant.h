@@ -164,8 +164,8 @@ void assent_part_recover(struct assent_part *machine, const struct assent_part_c
                          const struct assent_part_record *record, uint64_t now_ms, uint64_t seed,
                          struct assent_part_actions *actions);
 /* ... or, without one, for a branch that the RM lists as prepared. A 3pc's yes needs a record of
- * ours, so it was never sent: the branch is rolled back. A 2pc's may have been: it asks. `lost`: our
- * store is new, and whatever it knew is gone: either way it only asks, in every later life too. */
+ * ours, so it was never sent: the branch is rolled back. A 2pc's may have been: it asks. `lost`:
+ * our store is new, and whatever it knew is gone: it only asks, in every later life too. */
 void assent_part_recover_listed(struct assent_part *machine,
                                 const struct assent_part_config *config,
                                 const struct assent_gtrid *gtrid, uint32_t branch,

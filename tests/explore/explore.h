@@ -11,11 +11,12 @@
  * Time is left out: a timer that is set may fire. Two models of it:
  * - `timeouts` 0, a perfect failure detector: a timer fires only when nothing else can happen, and
  *   then whatever was on its way to a dead process is lost. Messages are lost by `losses` only.
- * - `timeouts` > 0: a timer may fire at any moment, that many times, and what was sent may arrive at
- *   any time, as often as one likes, or never: losses, copies, any order and any partition are in
- *   that. So a message once sent stays; a step that only sends is made at once and costs nothing,
- *   since the state after it can do all that the one before it can; and who dies is back at once,
- *   since to the others it may as well be slow. Whether the living manage without it is tried too.
+ * - `timeouts` > 0: a timer may fire at any moment, that many times, and what was sent may
+ *   arrive at any time, as often as one likes, or never: losses, copies, any order and any
+ *   partition are in that. So a message once sent stays; a step that only sends is made at once
+ *   and costs nothing, since the state after it can do all that the one before it can; and who
+ *   dies is back at once, since to the others it may as well be slow. Whether the living manage
+ *   without it is tried too.
  * Fields that only say when (deadlines, back-off, jitter) or why (reasons) are made equal in every
  * state, and so is what was counted for a phase that is over.
  */
