@@ -31,7 +31,8 @@ USER = "assent"
 def _as_nobody(*argv):
     if os.getuid() != 0:
         return [str(a) for a in argv]
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+    # A change of user clears the signal that ends a process with its parent: it is asked for anew.
+    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--pdeathsig=KILL",
             *(str(a) for a in argv)]
 
 
@@ -149,6 +150,7 @@ class Postgres:
 
 
 def main(argv):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a test that takes too long
     server = Postgres()
     try:
         server.start()
