@@ -34,7 +34,7 @@ def closure(names):
         ["dpkg-query", "-W", "-f",
          "${Package}\t${Essential}\t${Priority}\t${Pre-Depends}, ${Depends}\t${Provides}\n"],
         check=True, capture_output=True, text=True).stdout
-    depends, provided, known = {}, {}, set()
+    depends, provided, everywhere, known = {}, {}, set(), set()
     for line in out.splitlines():
         package, essential, priority, needs, provides = line.split("\t")
         depends.setdefault(package, set()).update(
@@ -45,10 +45,10 @@ def closure(names):
             if name.strip():
                 provided.setdefault(name.split()[0], set()).add(package)
         if essential == "yes" or priority == "required":
-            known.add(package)
+            everywhere.add(package)
     missing = names - set(depends)
     assert not missing, f"not installed: {missing}"
-    queue = list(names)
+    queue = [*names, *everywhere]
     while queue:
         name = queue.pop()
         if name not in known:
