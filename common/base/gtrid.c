@@ -134,3 +134,63 @@ void assent_branch_id_decode(const uint8_t bytes[ASSENT_BRANCH_ID_BYTES],
     assent_read_raw(&reader, ret_id->gtrid.bytes, sizeof(ret_id->gtrid.bytes));
     ret_id->branch = assent_read_u32(&reader);
 }
+
+#define NAME_PREFIX "assent:"
+#define LOG_AT      (sizeof(NAME_PREFIX) - 1)
+#define GTRID_AT    (LOG_AT + 2 * ASSENT_LOG_ID_BYTES + 1)
+#define NUMBER_AT   (GTRID_AT + ASSENT_GTRID_TEXT + 1)
+
+static const char hex[] = "0123456789abcdef";
+
+void assent_branch_id_format(const struct assent_branch_id *id,
+                             char text[ASSENT_BRANCH_ID_TEXT + 1])
+{
+    char *end = text + NUMBER_AT;
+    uint32_t unit = 1;
+
+    memcpy(text, NAME_PREFIX, LOG_AT);
+    for (size_t i = 0; i < ASSENT_LOG_ID_BYTES; i++) {
+        text[LOG_AT + 2 * i] = hex[id->log_id[i] >> 4];
+        text[LOG_AT + 2 * i + 1] = hex[id->log_id[i] & 15];
+    }
+    text[GTRID_AT - 1] = ':';
+    assent_gtrid_format(&id->gtrid, text + GTRID_AT);
+    text[NUMBER_AT - 1] = ':';
+    while (id->branch / unit >= 10)
+        unit *= 10;
+    for (; unit > 0; unit /= 10)
+        *end++ = digits[id->branch / unit % 10];
+    *end = '\0';
+}
+
+static uint8_t hex_value(char c)
+{
+    const char *at = c == '\0' ? NULL : strchr(hex, c);
+
+    return at == NULL ? 0 : (uint8_t)(at - hex);
+}
+
+int assent_branch_id_parse(const char *text, struct assent_branch_id *ret_id)
+{
+    char gtrid[ASSENT_GTRID_TEXT + 1], same[ASSENT_BRANCH_ID_TEXT + 1];
+    struct assent_branch_id id = {.branch = 0};
+    size_t size = strnlen(text, ASSENT_BRANCH_ID_TEXT + 1);
+
+    if (size <= NUMBER_AT || size > ASSENT_BRANCH_ID_TEXT)
+        return ASSENT_E_INVALID;
+    for (size_t i = 0; i < ASSENT_LOG_ID_BYTES; i++)
+        id.log_id[i] =
+            (uint8_t)(hex_value(text[LOG_AT + 2 * i]) << 4 | hex_value(text[LOG_AT + 2 * i + 1]));
+    memcpy(gtrid, text + GTRID_AT, ASSENT_GTRID_TEXT);
+    gtrid[ASSENT_GTRID_TEXT] = '\0';
+    if (assent_gtrid_parse(gtrid, &id.gtrid) != 0)
+        return ASSENT_E_INVALID;
+    for (const char *c = text + NUMBER_AT; *c >= '0' && *c <= '9'; c++)
+        id.branch = 10 * id.branch + (uint32_t)(*c - '0');
+    /* Only what would be written in exactly this way counts, so nothing else was checked. */
+    assent_branch_id_format(&id, same);
+    if (strcmp(text, same) != 0)
+        return ASSENT_E_INVALID;
+    *ret_id = id;
+    return 0;
+}

@@ -237,8 +237,8 @@ void assent_part_recover(struct assent_part *machine, const struct assent_part_c
 void assent_part_recover_listed(struct assent_part *machine,
                                 const struct assent_part_config *config,
                                 const struct assent_gtrid *gtrid, uint32_t branch,
-                                enum assent_protocol protocol, bool lost, uint64_t now_ms,
-                                uint64_t seed, struct assent_part_actions *actions)
+                                enum assent_protocol protocol, enum assent_listed listed,
+                                uint64_t now_ms, uint64_t seed, struct assent_part_actions *actions)
 {
     struct step s = {machine, config, now_ms, actions};
 
@@ -246,11 +246,11 @@ void assent_part_recover_listed(struct assent_part *machine,
     assent_part_init(machine, gtrid, branch, seed);
     machine->protocol = protocol;
     machine->phase = ASSENT_PART_PREPARED;
-    if (protocol == ASSENT_3PC && !lost) {
+    if (protocol == ASSENT_3PC && listed == ASSENT_LISTED_AT_START) {
         machine->reason = ASSENT_REASON_STALE;
         part_start_rollback(&s);
     } else {
-        if (lost)
+        if (listed == ASSENT_LISTED_LOG_LOST)
             part_log_record(&s, ASSENT_PART_RECORD_PREPARED, true);
         part_wait_for_decision(&s);
         inquire(&s);

@@ -11,7 +11,8 @@
  *                                                        ABORTING, ABORTED
  * PREPARE_LOGGING    the prepared record's sync          PREPARED, ABORTING
  * PREPARED           the decision: in doubt              PRECOMMIT_LOGGING, MEMBER_LOGGING,
- *                                                        DECISION_LOGGING, COMMITTING, ABORTING
+ *                                                        DECISION_LOGGING, COMMITTING, ABORTING;
+ *                                                        found by a scan: PREPARING
  * PRECOMMIT_LOGGING  the pre-committed record's sync     PRECOMMITTED
  * PRECOMMITTED       DoCommit: in doubt                  MEMBER_LOGGING, DECISION_LOGGING
  * PREABORTED         the decision: in doubt, after an    MEMBER_LOGGING, DECISION_LOGGING
@@ -163,14 +164,24 @@ void assent_part_init_closed(struct assent_part *machine, const struct assent_gt
 void assent_part_recover(struct assent_part *machine, const struct assent_part_config *config,
                          const struct assent_part_record *record, uint64_t now_ms, uint64_t seed,
                          struct assent_part_actions *actions);
-/* ... or, without one, for a branch that the RM lists as prepared. A 3pc's yes needs a record of
- * ours, so it was never sent: the branch is rolled back. A 2pc's may have been: it asks. `lost`:
- * our store is new, and whatever it knew is gone: it only asks, in every later life too. */
+/* ... or, without one, for a branch that the RM lists as prepared. */
+enum assent_listed {
+    /* At a start: a 3pc's yes needs a record of ours, so it was never sent, and the branch is
+     * rolled back. A 2pc's may have been: it asks. */
+    ASSENT_LISTED_AT_START,
+    /* At a start with a store that is new: whatever it knew is gone. It only asks, in every later
+     * life too. */
+    ASSENT_LISTED_LOG_LOST,
+    /* By a later scan: nobody here began it. It asks, and may still vote if its application, which
+     * has prepared it, gets to commit. */
+    ASSENT_LISTED_BY_SCAN
+};
 void assent_part_recover_listed(struct assent_part *machine,
                                 const struct assent_part_config *config,
                                 const struct assent_gtrid *gtrid, uint32_t branch,
-                                enum assent_protocol protocol, bool lost, uint64_t now_ms,
-                                uint64_t seed, struct assent_part_actions *actions);
+                                enum assent_protocol protocol, enum assent_listed listed,
+                                uint64_t now_ms, uint64_t seed,
+                                struct assent_part_actions *actions);
 
 /* Makes the message, which has one member's number in `from`, fit for that receiver. `epoch` of a
  * participant is not known here: the driver fills in the one of the enlisted branch. */

@@ -22,8 +22,8 @@ static const uint32_t legal[ASSENT_PART_PHASE_COUNT] = {
     [ASSENT_PART_PREPARING] =
         BIT(PREPARE_LOGGING) | BIT(PREPARED) | BIT(READ_ONLY) | BIT(ABORTING) | BIT(ABORTED),
     [ASSENT_PART_PREPARE_LOGGING] = BIT(PREPARED) | BIT(ABORTING),
-    [ASSENT_PART_PREPARED] = BIT(PRECOMMIT_LOGGING) | BIT(MEMBER_LOGGING) | BIT(DECISION_LOGGING) |
-                             BIT(COMMITTING) | BIT(ABORTING),
+    [ASSENT_PART_PREPARED] = BIT(PREPARING) | BIT(PRECOMMIT_LOGGING) | BIT(MEMBER_LOGGING) |
+                             BIT(DECISION_LOGGING) | BIT(COMMITTING) | BIT(ABORTING),
     [ASSENT_PART_PRECOMMIT_LOGGING] = BIT(PRECOMMITTED),
     [ASSENT_PART_PRECOMMITTED] = BIT(MEMBER_LOGGING) | BIT(DECISION_LOGGING),
     [ASSENT_PART_PREABORTED] = BIT(MEMBER_LOGGING) | BIT(DECISION_LOGGING),
@@ -234,6 +234,21 @@ void part_wait_for_decision(struct step *s)
     m->retry_ms = s->now_ms + s->config->inquire_ms;
     if (m->protocol == ASSENT_3PC && m->termination != ASSENT_TERMINATION_NONE)
         m->alone_ms = s->now_ms + m->timeout_ms;
+}
+
+/* Whether it is a branch that a scan has found before anybody asked for its vote: one that was
+ * enlisted in this life of ours and that we knew nothing of until then. Then the message tells what
+ * it belongs to. */
+bool part_learn_unasked(struct step *s, const struct assent_message *message)
+{
+    struct assent_part *m = s->m;
+
+    if (m->phase != ASSENT_PART_PREPARED || m->epoch != 0 || m->recorded ||
+        message->epoch != s->config->epoch)
+        return false;
+    m->epoch = message->epoch;
+    m->termination = message->termination;
+    return true;
 }
 
 void part_enter_prepared(struct step *s)

@@ -47,12 +47,17 @@ static void start_prepare(struct step *s, const struct assent_message *message, 
     action->with_work = message->has_work;
 }
 
-/* A branch known from the RM's list alone takes what a vote must say from the repeated prepare;
- * under 3pc it cannot vote any more, since a vote needs a record of ours. */
+/* A branch known from the RM's list alone: if it has not voted, the RM is asked as ever. If it may
+ * have, it takes what a vote must say from the repeated prepare; under 3pc it cannot vote any more,
+ * since a vote needs a record of ours. */
 static void repeat_yes(struct step *s, const struct assent_message *message)
 {
     struct assent_part *m = s->m;
 
+    if (part_learn_unasked(s, message)) {
+        start_prepare(s, message, false);
+        return;
+    }
     if (m->epoch == 0) {
         if (message->protocol != ASSENT_2PC)
             return;
@@ -68,11 +73,10 @@ static void on_prepare(struct step *s, const struct assent_message *message)
     case ASSENT_PART_NONE:
         if (is_stale(s, message)) {
             part_send_vote(s, ASSENT_VOTE_NO);
-        } else if (!message->has_work) {
-            part_refuse_branch(s, ASSENT_REASON_NO_WORK);
-            part_send_vote(s, ASSENT_VOTE_NO);
         } else {
-            start_prepare(s, message, true);
+            /* Without work it is one that the application has prepared itself, past us, or one
+             * whose work never got here: the RM knows. */
+            start_prepare(s, message, message->has_work);
         }
         return;
     case ASSENT_PART_WORKING:

@@ -24,17 +24,18 @@ static void on_work_done(struct step *s, enum assent_verdict verdict)
         part_start_rollback(s);
 }
 
-static void vote_no(struct step *s, enum assent_verdict verdict)
+static void vote_no(struct step *s, enum assent_verdict verdict, enum assent_reason reason)
 {
-    s->m->reason = ASSENT_REASON_VOTED_NO;
+    s->m->reason = reason;
     part_send_vote(s, ASSENT_VOTE_NO);
     if (verdict == ASSENT_VERDICT_GONE)
-        part_refuse_branch(s, ASSENT_REASON_VOTED_NO);
+        part_refuse_branch(s, reason);
     else
         part_start_rollback(s);
 }
 
-static void on_prepare_done(struct step *s, enum assent_verdict verdict)
+static void on_prepare_done(struct step *s, enum assent_verdict verdict,
+                            enum assent_rm_result result)
 {
     struct assent_part *m = s->m;
 
@@ -58,7 +59,8 @@ static void on_prepare_done(struct step *s, enum assent_verdict verdict)
             part_send_ack(s, ASSENT_RESULT_ABORTED);
         part_act(s, ASSENT_PART_ACT_ENDED);
     } else {
-        vote_no(s, verdict);
+        vote_no(s, verdict,
+                result == ASSENT_RM_NOT_FOUND ? ASSENT_REASON_NO_WORK : ASSENT_REASON_VOTED_NO);
     }
 }
 
@@ -136,7 +138,7 @@ void part_on_rm(struct step *s, const struct assent_part_event *event)
         return;
     m->rm_busy = false;
     if (event->operation == ASSENT_OP_PREPARE)
-        on_prepare_done(s, verdict);
+        on_prepare_done(s, verdict, event->result);
     else
         on_verdict(s, verdict);
 }

@@ -39,6 +39,7 @@ void part_send_precommit_ack(struct step *s);
 void part_wait_for_decision(struct step *s);
 void part_enter_prepared(struct step *s);
 void part_enter_precommitted(struct step *s);
+bool part_learn_unasked(struct step *s, const struct assent_message *message);
 
 /* participant_messages.c */
 void part_on_message(struct step *s, const struct assent_message *message);

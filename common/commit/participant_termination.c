@@ -257,7 +257,11 @@ static bool told_decision(struct step *s, const struct assent_message *message)
         refuse_for_good(s, message->from);
         return true;
     case ASSENT_PART_PREPARED:
-        /* Known from the RM's list alone: silent, as one that is down. */
+        if (part_learn_unasked(s, message)) {
+            refuse_for_good(s, message->from);
+            return true;
+        }
+        /* Known from the RM's list alone, and may have voted: silent, as one that is down. */
         return m->branch_count == 0;
     case ASSENT_PART_PRECOMMITTED:
     case ASSENT_PART_PREABORTED:

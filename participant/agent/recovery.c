@@ -179,9 +179,10 @@ static void take_up_listed(struct recovery *recovery, const struct assent_branch
     branch = add(recovery, id, resource);
     if (!branch)
         return;
-    assent_part_recover_listed(&branch->machine, &resource->config, &id->gtrid, id->branch,
-                               protocol, log_is_new(recovery->agent), assent_now_ms(),
-                               ++recovery->agent->seed, &actions);
+    assent_part_recover_listed(
+        &branch->machine, &resource->config, &id->gtrid, id->branch, protocol,
+        log_is_new(recovery->agent) ? ASSENT_LISTED_LOG_LOST : ASSENT_LISTED_AT_START,
+        assent_now_ms(), ++recovery->agent->seed, &actions);
     agent_driver_carry_out(branch, &actions);
     recovery->from_lists++;
 }

@@ -150,7 +150,8 @@ static bool restart(struct doing *d)
         assent_part_recover(&node->m.part, &config, &record, CLOCK_BEFORE, 0, &actions);
     } else if (node->rm == RM_PREPARED) {
         assent_part_recover_listed(&node->m.part, &config, &explored_gtrid, node->number,
-                                   options.protocol, false, CLOCK_BEFORE, 0, &actions);
+                                   options.protocol, ASSENT_LISTED_AT_START, CLOCK_BEFORE, 0,
+                                   &actions);
     } else {
         return true;
     }

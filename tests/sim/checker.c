@@ -27,13 +27,16 @@ static bool may_split(const struct sim_world *w, const struct sim_tx *tx)
 }
 
 /* With the coordinator gone for good: 2pc by its nature; cooperative when everybody has crashed;
- * quorum when the others have forgotten an abort that was presumed: they must not answer. */
-static bool may_block(const struct sim_world *w, uint32_t tx)
+ * quorum when the others have forgotten an abort that was presumed: they must not answer. And what
+ * an application has prepared, if its participant was never asked to vote. */
+static bool may_block(const struct sim_world *w, uint32_t tx, uint32_t node)
 {
     const struct sim_tx *t = &w->txs[tx];
 
     if (!w->nodes[0].gone)
         return false;
+    if (w->parts[node].branches[tx].own && w->parts[node].branches[tx].machine.branch_count == 0)
+        return true;
     for (uint32_t i = 0; i < t->branch_count; i++)
         if (w->parts[t->participants[i]].ended_below > tx)
             return true;
@@ -142,7 +145,7 @@ static void check_branch_end(struct sim_world *w, uint32_t tx, uint32_t node,
 {
     const struct sim_branch *b = &w->parts[node].branches[tx];
 
-    if (in_doubt(w, node, tx) && !may_block(w, tx))
+    if (in_doubt(w, node, tx) && !may_block(w, tx, node))
         sim_violation(w, tx, "AC5: a branch has not reached the decision");
     if (b->rm != SIM_RM_NONE && !in_doubt(w, node, tx))
         sim_violation(w, tx, "AC5: a branch is left in the resource manager");

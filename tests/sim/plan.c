@@ -14,6 +14,12 @@ static void draw_branch(struct sim_world *w, struct sim_branch *b)
     b->refuses = !cell && sim_below(w, 100) < 8;
 }
 
+static void draw_own(struct sim_world *w, struct sim_branch *b)
+{
+    b->own = b->writes = true;
+    b->own_late = b->refuses = sim_below(w, 3) == 0;
+}
+
 static void draw_protocol(struct sim_world *w, struct sim_tx *t)
 {
     static const enum assent_termination of_3pc[] = {
@@ -46,8 +52,13 @@ static void draw_tx(struct sim_world *w, uint32_t index, uint64_t at_ms)
     t->armed_ms = SIM_NEVER;
     t->branch_count = cell ? w->part_count : 1 + (uint32_t)sim_below(w, w->part_count);
     for (uint32_t i = 0; i < t->branch_count; i++) {
+        struct sim_branch *b;
+
         t->participants[i] = 1 + (first + i) % w->part_count;
-        draw_branch(w, &w->parts[t->participants[i]].branches[index]);
+        b = &w->parts[t->participants[i]].branches[index];
+        draw_branch(w, b);
+        if (!t->one_shot && sim_below(w, 5) == 0)
+            draw_own(w, b);
     }
     if (w->options->only_tx == 0 || w->options->only_tx == index + 1)
         (void)sim_schedule(w, at_ms, SIM_EV_BEGIN, 0, index);
@@ -175,6 +186,9 @@ void sim_plan(struct sim_world *w, uint64_t seed)
         sim_participant_start(w, node);
     for (uint64_t ping = 500; ping < sim_heal_ms + 10000; ping += 500 + sim_below(w, 3000))
         (void)sim_schedule(w, ping, SIM_EV_PING, 0, 0);
+    for (uint32_t node = 1; !cell && !w->options->cost && node <= w->part_count; node++)
+        for (uint64_t at_ms = sim_below(w, 7000); at_ms < sim_heal_ms + 10000; at_ms += 7000)
+            (void)sim_schedule(w, at_ms, SIM_EV_SCAN, node, 0);
     w->healed = false;
     sim_network_plan(w, sim_heal_ms);
     if (cell)

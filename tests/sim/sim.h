@@ -69,7 +69,10 @@ enum sim_fault {
     X(CLOSED_ASKED, "a member that had forgotten was asked")                                       \
     X(KEYED_ABORT, "an abort was recorded for its key")                                            \
     X(EVIDENCE, "a resource manager proved a commit")                                              \
-    X(LED, "a cooperative member gave way to a lower one")
+    X(LED, "a cooperative member gave way to a lower one")                                         \
+    X(ORPHAN, "a scan found what an application had prepared, and its transaction was over")       \
+    X(ADOPTED_VOTES, "a branch that a scan had found was asked for its vote")                      \
+    X(BARRED, "an application could not prepare any more what had been aborted")
 
 enum sim_probe {
 #define X(name, text) SIM_PROBE_##name,
@@ -97,6 +100,9 @@ struct sim_branch {
     uint64_t rm_at_ms;        /* calls of one branch take effect in order */
     bool writes;              /* else it votes read-only */
     bool refuses;             /* votes no */
+    bool own;                 /* its application works past the agent, and prepares it itself */
+    bool own_late;            /* perhaps after it has asked to commit, or never */
+    bool barred;              /* evidence has said for good that it did not commit */
     /* for the checker, over all lives */
     bool was_prepared, voted_yes, committed, decided_commit, decided_abort;
     uint64_t doubt_ms; /* true time of the yes vote; decided_ms of the decision; 0: not */
@@ -143,6 +149,8 @@ enum sim_event_kind {
     SIM_EV_DURABLE,
     SIM_EV_RM_EFFECT,
     SIM_EV_RM_ANSWER,
+    SIM_EV_OWN,  /* an application prepares a branch on a connection of its own */
+    SIM_EV_SCAN, /* a participant compares its RM's list with what it knows */
     SIM_EV_RESTART,
     SIM_EV_CONNECT, /* coordinator and a participant see each other (again) */
     SIM_EV_PING,    /* the coordinator says what has ended */
@@ -300,6 +308,8 @@ void sim_rm_call(struct sim_world *w, uint32_t node, uint32_t tx,
 void sim_rm_event(struct sim_world *w, struct sim_event *event);
 /* The call had left the process that died. */
 void sim_rm_effect(struct sim_world *w, struct sim_event *event);
+/* The application's own session; no fault of the agent touches it. */
+void sim_rm_own(struct sim_world *w, uint32_t node, uint32_t tx);
 
 /* checker.c: AC1 to AC5 */
 void sim_check(struct sim_world *w, uint32_t tx);

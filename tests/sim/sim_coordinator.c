@@ -118,6 +118,23 @@ static void step(struct sim_world *w, uint32_t tx, struct assent_coord_event eve
     carry_out(w, tx);
 }
 
+static struct sim_branch *branch_of(struct sim_world *w, uint32_t tx, uint32_t index)
+{
+    return &w->parts[w->txs[tx].participants[index]].branches[tx];
+}
+
+/* The applications on connections of their own. */
+static void begin_own(struct sim_world *w, uint32_t tx)
+{
+    for (uint32_t i = 0; i < w->txs[tx].branch_count; i++) {
+        const struct sim_branch *b = branch_of(w, tx, i);
+
+        if (b->own && (!b->own_late || sim_below(w, 3) != 0))
+            (void)sim_schedule(w, sim_below(w, b->own_late ? 4000 : 100), SIM_EV_OWN,
+                               w->txs[tx].participants[i], tx);
+    }
+}
+
 static void begin(struct sim_world *w, uint32_t tx)
 {
     struct sim_tx *t = &w->txs[tx];
@@ -140,14 +157,18 @@ static void begin(struct sim_world *w, uint32_t tx)
                                          .participant = t->participants[i],
                                          .epoch = t->epochs[i],
                                          .has_work = t->one_shot,
-                                         .one_phase = true});
+                                         .one_phase = !branch_of(w, tx, i)->own});
     }
     for (uint32_t i = 0; !t->one_shot && t->known && i < t->branch_count; i++) {
         struct assent_message message;
 
+        if (branch_of(w, tx, i)->own)
+            continue;
+
         assent_coord_work_message(&t->machine, &w->coord_config, i + 1, sim_clock(w, 0), &message);
         sim_send(w, 0, t->participants[i], tx, &message);
     }
+    begin_own(w, tx);
     (void)sim_schedule(w, t->one_shot ? 0 : 100 + sim_below(w, 400), SIM_EV_COMMIT, 0, tx);
 }
 
@@ -279,6 +300,8 @@ void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
         break;
     case SIM_EV_RM_EFFECT:
     case SIM_EV_RM_ANSWER:
+    case SIM_EV_OWN:
+    case SIM_EV_SCAN:
     case SIM_EV_CUT:
     case SIM_EV_JOIN:
         break;

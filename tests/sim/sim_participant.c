@@ -165,6 +165,8 @@ static void probe(struct sim_world *w, const struct assent_part *before,
     if (before->phase == ASSENT_PART_NONE && after->phase == ASSENT_PART_NONE &&
         event->message.kind == ASSENT_MSG_ELECT)
         sim_probe(w, SIM_PROBE_STALE_ANSWERED);
+    if (before->phase == ASSENT_PART_PREPARED && after->phase == ASSENT_PART_PREPARING)
+        sim_probe(w, SIM_PROBE_ADOPTED_VOTES);
     if (decided && after->protocol == ASSENT_2PC && event->message.from > 0 &&
         event->kind == ASSENT_PART_EV_MESSAGE && assent_part_in_doubt(before))
         sim_probe(w, SIM_PROBE_PEER_TOLD);
@@ -245,13 +247,28 @@ static void on_durable(struct sim_world *w, const struct sim_event *event)
                                     .record = (enum assent_part_record_kind)event->record_kind});
 }
 
+/* A branch that the RM lists and that we know nothing of. */
+static void take_up(struct sim_world *w, uint32_t node, uint32_t tx, enum assent_listed listed)
+{
+    struct sim_branch *b = &w->parts[node].branches[tx];
+    struct assent_part_config config = config_of(w, &w->parts[node]);
+    uint32_t number = 0;
+
+    while (w->txs[tx].participants[number] != node)
+        number++;
+    assent_part_recover_listed(&b->machine, &config, &w->txs[tx].gtrid, number + 1,
+                               w->txs[tx].protocol, listed, sim_clock(w, node),
+                               sim_below(w, UINT64_MAX), &actions);
+    b->known = true;
+    b->armed_ms = SIM_NEVER;
+    carry_out(w, node, tx);
+}
+
 static void recover(struct sim_world *w, uint32_t node, uint32_t tx)
 {
     static struct assent_part_record record;
     struct sim_branch *b = &w->parts[node].branches[tx];
     struct assent_part_config config = config_of(w, &w->parts[node]);
-    uint64_t seed = sim_below(w, UINT64_MAX);
-    uint32_t number = 0;
 
     if (b->record.size > 0) {
         if (assent_part_record_decode(b->record.bytes, b->record.size, &record) != 0)
@@ -260,18 +277,30 @@ static void recover(struct sim_world *w, uint32_t node, uint32_t tx)
             sim_probe(w, SIM_PROBE_RECOVERED_PRECOMMITTED);
         if (record.kind == ASSENT_PART_RECORD_PREABORTED)
             sim_probe(w, SIM_PROBE_RECOVERED_PREABORTED);
-        assent_part_recover(&b->machine, &config, &record, sim_clock(w, node), seed, &actions);
+        assent_part_recover(&b->machine, &config, &record, sim_clock(w, node),
+                            sim_below(w, UINT64_MAX), &actions);
     } else if (b->rm == SIM_RM_PREPARED) { /* what an RM without a list leaves is its operator's */
-        while (w->txs[tx].participants[number] != node)
-            number++;
-        assent_part_recover_listed(&b->machine, &config, &w->txs[tx].gtrid, number + 1,
-                                   w->txs[tx].protocol, false, sim_clock(w, node), seed, &actions);
+        take_up(w, node, tx, ASSENT_LISTED_AT_START);
+        return;
     } else {
         return;
     }
     b->known = true;
     b->armed_ms = SIM_NEVER;
     carry_out(w, node, tx);
+}
+
+static void scan(struct sim_world *w, uint32_t node)
+{
+    for (uint32_t tx = 0; tx < w->tx_count && w->nodes[node].up; tx++) {
+        struct sim_branch *b = &w->parts[node].branches[tx];
+
+        if (b->known || b->rm != SIM_RM_PREPARED)
+            continue;
+        if (!w->txs[tx].known || w->txs[tx].ended)
+            sim_probe(w, SIM_PROBE_ORPHAN);
+        take_up(w, node, tx, ASSENT_LISTED_BY_SCAN);
+    }
 }
 
 void sim_participant_start(struct sim_world *w, uint32_t node)
@@ -331,6 +360,12 @@ void sim_participant_event(struct sim_world *w, struct sim_event *event)
              (struct assent_part_event){.kind = ASSENT_PART_EV_RM,
                                         .operation = event->operation,
                                         .result = event->result});
+        break;
+    case SIM_EV_OWN:
+        sim_rm_own(w, event->node, event->tx);
+        break;
+    case SIM_EV_SCAN:
+        scan(w, event->node);
         break;
     case SIM_EV_RESTART:
         if (!w->nodes[event->node].up)

@@ -12,7 +12,7 @@ void sim_rm_call(struct sim_world *w, uint32_t node, uint32_t tx,
 {
     struct sim_branch *b = &w->parts[node].branches[tx];
     /* While costs are counted, in the order of the branches: who refuses votes last. */
-    uint64_t at = w->now_ms + 1 + (w->options->cost ? node : sim_below(w, 5));
+    uint64_t at = w->now_ms + 1 + (w->options->cost ? 10 * node : sim_below(w, 5));
     struct sim_event *event;
 
     if (at <= b->rm_at_ms) /* calls of one branch take effect in order */
@@ -73,12 +73,29 @@ static enum assent_rm_result roll_back(struct sim_world *w, uint32_t node, struc
     return ASSENT_RM_OK;
 }
 
-static enum assent_rm_result evidence(struct sim_world *w, const struct sim_branch *b)
+static enum assent_rm_result evidence(struct sim_world *w, struct sim_branch *b)
 {
-    if (!b->marker)
-        return b->rm == SIM_RM_PREPARED ? ASSENT_RM_OK : ASSENT_RM_WAS_ABORTED;
+    if (!b->marker && b->rm == SIM_RM_PREPARED)
+        return ASSENT_RM_OK;
+    b->barred |= !b->marker;
+    if (b->barred)
+        return ASSENT_RM_WAS_ABORTED;
     sim_probe(w, SIM_PROBE_EVIDENCE);
     return ASSENT_RM_WAS_COMMITTED;
+}
+
+void sim_rm_own(struct sim_world *w, uint32_t node, uint32_t tx)
+{
+    struct sim_branch *b = &w->parts[node].branches[tx];
+
+    if (b->barred) {
+        sim_probe(w, SIM_PROBE_BARRED);
+        return;
+    }
+    sim_trace(w, "rm %u tx%u: prepared by its application", node, tx);
+    b->rm = SIM_RM_PREPARED;
+    b->was_prepared = true;
+    w->rm_synced[node]++;
 }
 
 void sim_rm_effect(struct sim_world *w, struct sim_event *event)

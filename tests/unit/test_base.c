@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bytes.h"
@@ -41,6 +42,36 @@ static void gtrid_text_round_trips(void **state)
                 *c = (char)(*c - 'A' + 'a');
         assert_int_equal(assent_gtrid_parse(text, &b), 0);
         assert_true(assent_gtrid_equal(&a, &b));
+    }
+}
+
+static void branch_names_round_trip_and_nothing_else_is_one(void **state)
+{
+    static const uint32_t numbers[] = {1, 9, 10, 64, ASSENT_BRANCH_OF_3PC | 64, UINT32_MAX};
+    char text[ASSENT_BRANCH_ID_TEXT + 1], wrong[ASSENT_BRANCH_ID_TEXT + 3];
+    struct assent_branch_id id, same;
+
+    (void)state; /* edge cases 35, 52 */
+    for (size_t i = 0; i < sizeof(id.log_id); i++)
+        id.log_id[i] = (uint8_t)(i * 17);
+    id.gtrid = assent_gtrid_make(1700000000123, 1, 2, 3);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        id.branch = numbers[i];
+        assent_branch_id_format(&id, text);
+        assert_int_equal(assent_branch_id_parse(text, &same), 0);
+        assert_memory_equal(id.log_id, same.log_id, sizeof(id.log_id));
+        assert_true(assent_gtrid_equal(&id.gtrid, &same.gtrid));
+        assert_int_equal(id.branch, same.branch);
+    }
+    assert_int_equal(strlen(text), ASSENT_BRANCH_ID_TEXT);
+    for (size_t at = 0; at <= strlen(text); at++) {
+        for (const char *c = ":0 zZ'"; *c != '\0'; c++) {
+            snprintf(wrong, sizeof(wrong), "%.*s%c%s", (int)at, text, *c, text + at);
+            assert_int_equal(assent_branch_id_parse(wrong, &same), ASSENT_E_INVALID);
+        }
+        snprintf(wrong, at + 1, "%s", text);
+        if (at < 68) /* a shorter number is one too */
+            assert_int_equal(assent_branch_id_parse(wrong, &same), ASSENT_E_INVALID);
     }
 }
 
@@ -167,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gtrid_keeps_its_fields),
         cmocka_unit_test(gtrid_text_round_trips),
+        cmocka_unit_test(branch_names_round_trip_and_nothing_else_is_one),
         cmocka_unit_test(gtrid_text_sorts_like_its_bytes),
         cmocka_unit_test(bad_gtrid_text_is_refused),
         cmocka_unit_test(branch_id_round_trips),

@@ -203,11 +203,28 @@ static void work_lost_in_a_restart_is_voted_no(void **state)
     receive(message);
     assert_true(votes(ASSENT_VOTE_NO));
     assert_int_equal(m.phase, ASSENT_PART_NONE); /* no tombstone: the driver drops it */
-    message.epoch = 3;
-    message.has_work = false;
+}
+
+static void a_prepare_without_work_asks_the_rm(void **state)
+{
+    struct assent_message message = told(ASSENT_MSG_PREPARE, ASSENT_2PC);
+
+    message.has_work = false; /* lost, or prepared by the application past us: only the RM knows */
     receive(message);
+    assert_true(calls(ASSENT_OP_PREPARE));
+    assert_false(find(ASSENT_PART_ACT_CALL)->with_begin);
+    rm(ASSENT_OP_PREPARE, ASSENT_RM_NOT_FOUND);
     assert_true(votes(ASSENT_VOTE_NO));
     assert_int_equal(m.reason, ASSENT_REASON_NO_WORK);
+    assert_true(calls(ASSENT_OP_ROLLBACK));
+    rm(ASSENT_OP_ROLLBACK, ASSENT_RM_NOT_FOUND);
+    assert_true(calls(ASSENT_OP_EVIDENCE)); /* which bars who is still preparing it */
+
+    fresh(state);
+    receive(message);
+    rm(ASSENT_OP_PREPARE, ASSENT_RM_OK);
+    durable(ASSENT_PART_RECORD_PREPARED);
+    assert_int_equal(m.phase, ASSENT_PART_PREPARED);
 }
 
 static void a_refused_prepare_is_done_and_not_rolled_back(void **state)
@@ -458,15 +475,18 @@ static void recovered_decision_is_carried_out(void **state)
 
 static void a_listed_branch_asks_and_never_decides_alone(void **state)
 {
+    struct assent_message prepare = told(ASSENT_MSG_PREPARE, ASSENT_2PC);
     struct assent_gtrid gtrid = m.gtrid;
 
     (void)state; /* edge cases 17, 41 */
-    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_2PC, false, 0, 1, &acts);
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_2PC, ASSENT_LISTED_AT_START, 0, 1,
+                               &acts);
     assert_non_null(sends(ASSENT_MSG_INQUIRE));
     for (int i = 0; i < 100; i++)
         timer_at(m.timer_ms);
     assert_int_equal(m.phase, ASSENT_PART_PREPARED);
-    receive(told(ASSENT_MSG_PREPARE, ASSENT_2PC));
+    prepare.epoch = config.epoch - 1; /* it may have voted in that life */
+    receive(prepare);
     assert_true(votes(ASSENT_VOTE_YES));
     assert_int_equal(sends(ASSENT_MSG_VOTE)->branch_count, 2);
 }
@@ -539,6 +559,7 @@ int main(void)
         T(a_prepare_after_the_abort_is_answered_no),
         T(an_abort_of_a_forgotten_commit_is_shown),
         T(work_lost_in_a_restart_is_voted_no),
+        T(a_prepare_without_work_asks_the_rm),
         T(a_refused_prepare_is_done_and_not_rolled_back),
         T(an_unclear_prepare_is_rolled_back_until_it_is_gone),
         T(read_only_leaves_at_once),

@@ -266,12 +266,48 @@ static void a_witness_votes_yes_and_applies_nothing(void **state)
 static void a_3pc_branch_that_only_the_rm_knows_is_rolled_back(void **state)
 {
     (void)state;
-    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, false, 0, 1, &acts);
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, ASSENT_LISTED_AT_START, 0, 1,
+                               &acts);
     assert_int_equal(m.phase, ASSENT_PART_ABORTING);
     assert_int_equal(acts.items[0].operation, ASSENT_OP_ROLLBACK);
-    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, true, 0, 1, &acts);
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, ASSENT_LISTED_LOG_LOST, 0, 1,
+                               &acts);
     assert_int_equal(m.phase, ASSENT_PART_PREPARED); /* it may have voted: only others can say */
     assert_true(logs(ASSENT_PART_RECORD_PREPARED));
+}
+
+static void a_branch_found_by_a_scan_may_still_vote(void **state)
+{
+    struct assent_message prepare = message_of(0, ASSENT_MSG_PREPARE, ASSENT_TERMINATION_QUORUM);
+
+    (void)state;
+    prepare.has_work = false;
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, ASSENT_LISTED_BY_SCAN, 0, 1,
+                               &acts);
+    assert_non_null(sends(ASSENT_MSG_INQUIRE));
+    prepare.epoch = config.epoch - 1; /* of an earlier life: its yes would be on record */
+    receive(prepare);
+    assert_int_equal(acts.count, 0);
+    prepare.epoch = config.epoch;
+    receive(prepare);
+    assert_int_equal(acts.items[0].operation, ASSENT_OP_PREPARE);
+    step((struct assent_part_event){
+        .kind = ASSENT_PART_EV_RM, .operation = ASSENT_OP_PREPARE, .result = ASSENT_RM_OK});
+    assert_null(sends(ASSENT_MSG_VOTE));
+    durable(ASSENT_PART_RECORD_PREPARED);
+    assert_int_equal(sends(ASSENT_MSG_VOTE)->message.vote, ASSENT_VOTE_YES);
+}
+
+static void a_branch_found_by_a_scan_refuses_for_good(void **state)
+{
+    (void)state; /* nobody has asked for its vote, so it can still end the others' doubt */
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, ASSENT_LISTED_BY_SCAN, 0, 1,
+                               &acts);
+    receive(message_of(2, ASSENT_MSG_ELECT, ASSENT_TERMINATION_QUORUM));
+    assert_true(logs(ASSENT_PART_RECORD_DECIDED));
+    durable(ASSENT_PART_RECORD_DECIDED);
+    assert_int_equal(sends(ASSENT_MSG_ABORT)->to, 2);
+    assert_int_equal(m.phase, ASSENT_PART_ABORTING);
 }
 
 static void two_phase_peers_tell_what_they_know(void **state)
@@ -424,6 +460,8 @@ int main(void)
         cmocka_unit_test_setup(who_has_forgotten_is_silent, fresh),
         cmocka_unit_test_setup(a_witness_votes_yes_and_applies_nothing, fresh),
         cmocka_unit_test_setup(a_3pc_branch_that_only_the_rm_knows_is_rolled_back, fresh),
+        cmocka_unit_test_setup(a_branch_found_by_a_scan_may_still_vote, fresh),
+        cmocka_unit_test_setup(a_branch_found_by_a_scan_refuses_for_good, fresh),
         cmocka_unit_test_setup(two_phase_peers_tell_what_they_know, fresh),
         cmocka_unit_test_setup(a_quorum_of_pre_commits_is_the_decision, fresh),
         cmocka_unit_test_setup(a_coordinator_whose_acknowledgements_fail_stands, fresh),
