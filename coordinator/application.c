@@ -165,13 +165,18 @@ static struct participant *find_participant(struct session *session, uint64_t re
 }
 
 static bool enlist(struct session *session, uint64_t request, struct transaction *t,
-                   const struct participant *p, bool has_work, uint32_t *ret_branch)
+                   const struct participant *p, enum work_path path, uint32_t *ret_branch)
 {
-    int r = driver_enlist(session->server, t, p, has_work, ret_branch);
+    int r = driver_enlist(session->server, t, p, path, ret_branch);
 
     if (r == ASSENT_E_LIMIT)
         session_refuse(session, request, r, "a transaction has at most %d branches",
                        ASSENT_BRANCHES_MAX);
+    else if (r == ASSENT_E_INVALID)
+        session_refuse(session, request, r,
+                       "%s: a branch is worked on through its agent or by the application itself, "
+                       "not both",
+                       p->full);
     else if (r != 0)
         session_refuse(session, request, r, "the transaction takes no more branches");
     return r == 0;
@@ -182,12 +187,17 @@ void application_enlist(struct session *session, const struct assent_wire *wire)
     struct assent_wire reply = {.kind = ASSENT_WIRE_ENLIST_REPLY, .request = wire->request};
     struct transaction *t = find_active(session, wire->request, &wire->u.enlist.gtrid);
     struct participant *p;
+    uint32_t branch;
 
     if (t == NULL)
         return;
     p = find_participant(session, wire->request, wire->u.enlist.participant);
-    if (p == NULL || !enlist(session, wire->request, t, p, false, &reply.u.enlist_reply.branch))
+    if (p == NULL || !enlist(session, wire->request, t, p, WORK_BY_APPLICATION, &branch))
         return;
+    /* The application names the branch to the RM, so it gets the number that an RM is given. */
+    if (t->machine.protocol == ASSENT_3PC)
+        branch |= ASSENT_BRANCH_OF_3PC;
+    reply.u.enlist_reply.branch = branch;
     memcpy(reply.u.enlist_reply.log_id, assent_store_log_id(session->server->store),
            ASSENT_LOG_ID_BYTES);
     session_send(session, &reply);
@@ -203,7 +213,7 @@ void application_work(struct session *session, const struct assent_wire *wire)
     if (t == NULL)
         return;
     p = find_participant(session, wire->request, wire->u.work.participant);
-    if (p == NULL || !enlist(session, wire->request, t, p, false, &branch))
+    if (p == NULL || !enlist(session, wire->request, t, p, WORK_BY_MESSAGE, &branch))
         return;
     if (t->machine.branches[branch - 1].epoch != p->epoch) {
         /* What the branch did before is gone with the process that did it. */
@@ -361,7 +371,7 @@ void application_run(struct session *session, const struct assent_wire *wire)
         const struct assent_bytes *work = &wire->u.run.branches[i].work;
         uint32_t branch;
 
-        if (!enlist(session, wire->request, t, run.participants[i], true, &branch))
+        if (!enlist(session, wire->request, t, run.participants[i], WORK_WITH_PREPARE, &branch))
             goto out;
         if (!transactions_hold_work(t, branch, work->data, work->size)) {
             session_refuse(session, wire->request, ASSENT_E_NOMEM, "out of memory");

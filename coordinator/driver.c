@@ -354,25 +354,31 @@ void driver_step(struct server *server, struct transaction *t, struct assent_coo
 }
 
 int driver_enlist(struct server *server, struct transaction *t,
-                  const struct participant *participant, bool has_work, uint32_t *ret_branch)
+                  const struct participant *participant, enum work_path path, uint32_t *ret_branch)
 {
+    bool own = path == WORK_BY_APPLICATION;
     struct assent_coord_event event = {
         .kind = ASSENT_COORD_EV_ENLIST,
         .participant = participant->number,
         .epoch = participant->epoch,
-        .has_work = has_work,
-        .one_phase = (participant->capabilities & ASSENT_CAP_ONE_PHASE) != 0,
+        .has_work = path == WORK_WITH_PREPARE,
+        /* What the application has prepared itself is past one phase. */
+        .one_phase = !own && (participant->capabilities & ASSENT_CAP_ONE_PHASE) != 0,
     };
 
     for (uint32_t i = 0; i < t->machine.branch_count; i++)
         if (t->machine.branches[i].participant == participant->number) {
             *ret_branch = i + 1;
+            if (t->branches[i].own != own)
+                return ASSENT_E_INVALID;
             return t->machine.phase == ASSENT_COORD_ACTIVE ? 0 : ASSENT_E_STATE;
         }
     server->enlist_error = ASSENT_E_STATE;
     driver_step(server, t, &event, NULL);
-    if (server->enlist_error == 0)
+    if (server->enlist_error == 0) {
         *ret_branch = server->enlisted;
+        t->branches[server->enlisted - 1].own = own;
+    }
     return server->enlist_error;
 }
 

@@ -23,10 +23,17 @@ void driver_step(struct server *server, struct transaction *transaction,
 /* Carries out server->actions, which a step or recovery has filled. */
 void driver_carry_out(struct server *server, struct transaction *transaction);
 
-/* Makes the participant a branch: 0 and its number, or ASSENT_E_STATE, ASSENT_E_LIMIT. The
- * transaction stays. */
+/* How a branch's work gets to its resource manager. */
+enum work_path {
+    WORK_BY_MESSAGE,    /* through the agent, before the commit */
+    WORK_WITH_PREPARE,  /* through the agent, with the first-phase message */
+    WORK_BY_APPLICATION /* on a connection of the application's own, which prepares there */
+};
+
+/* Makes the participant a branch: 0 and its number; ASSENT_E_STATE, ASSENT_E_LIMIT;
+ * ASSENT_E_INVALID: it is one already, by another path. The transaction stays. */
 ASSENT_CHECKED int driver_enlist(struct server *server, struct transaction *transaction,
-                                 const struct participant *participant, bool has_work,
+                                 const struct participant *participant, enum work_path path,
                                  uint32_t *ret_branch);
 void driver_commit(struct server *server, struct transaction *transaction);
 void driver_rollback(struct server *server, struct transaction *transaction,

@@ -36,6 +36,7 @@ struct branch_context {
     void *work; /* one-shot: until its vote can no longer be asked for */
     size_t work_size;
     uint32_t voted_ms, done_ms; /* after begun; 0: not yet */
+    bool own;                   /* the application works on a connection of its own */
 };
 
 struct transaction {

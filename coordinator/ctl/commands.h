@@ -8,6 +8,7 @@
     X(tx_run)                                                                                      \
     X(tx_begin)                                                                                    \
     X(tx_work)                                                                                     \
+    X(tx_enlist)                                                                                   \
     X(tx_commit)                                                                                   \
     X(tx_rollback)                                                                                 \
     X(tx_list)                                                                                     \

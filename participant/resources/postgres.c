@@ -15,6 +15,7 @@
 #include "parameters.h"
 #include "runtime.h"
 
+#define OWN      "own " /* begins no statement of SQL */
 #define QUERY_MS 10000
 
 void postgres_answer(struct assent_call *call, enum assent_rm_result result, const char *format,
@@ -212,7 +213,7 @@ static int recover(void *resource, void (*found)(const struct assent_branch_id *
     /* Only a list that is whole is one. */
     if (outcome.kind == POSTGRES_DONE && PQresultStatus(rows) == PGRES_TUPLES_OK) {
         for (int i = 0; i < PQntuples(rows); i++)
-            if (postgres_gid_parse(PQgetvalue(rows, i, 0), &id))
+            if (assent_branch_id_parse(PQgetvalue(rows, i, 0), &id) == 0)
                 found(&id, context);
         r = 0;
     }
@@ -247,7 +248,28 @@ static int ping(void *resource, char *error, size_t error_size)
     return r;
 }
 
-/* A statement, as in work, in a transaction that can only read and is rolled back. */
+/* What an application runs that works on a connection of its own: as JSON, what comes before its
+ * statements and what after them. */
+static int own_statements(const char *name, char **ret_json, char *error, size_t error_size)
+{
+    char marker[POSTGRES_NAME_BYTES];
+    struct assent_branch_id id;
+
+    if (assent_branch_id_parse(name, &id) != 0) {
+        snprintf(error, error_size, "own: \"%.100s\" is not the name of a branch", name);
+        return ASSENT_E_INVALID;
+    }
+    postgres_name_format(&id, marker);
+    if (asprintf(ret_json,
+                 "{\"before\": [\"BEGIN\"], \"after\": [\"INSERT INTO assent.marker (branch)"
+                 " VALUES ('\\%s')\", \"PREPARE TRANSACTION '%s'\"]}",
+                 marker, name) < 0)
+        return ASSENT_E_NOMEM;
+    return 0;
+}
+
+/* "own BRANCH", or a statement, as in work, in a transaction that can only read and is rolled back.
+ */
 static int query(void *resource, const char *command, char **ret_json, char *error,
                  size_t error_size)
 {
@@ -257,6 +279,8 @@ static int query(void *resource, const char *command, char **ret_json, char *err
         .work = command, .work_size = strlen(command), .timeout_ms = QUERY_MS};
     struct postgres_outcome outcome;
 
+    if (strncmp(command, OWN, strlen(OWN)) == 0)
+        return own_statements(command + strlen(OWN), ret_json, error, error_size);
     postgres_work(pg, &reader, &call);
     if (reader.conn != NULL) {
         postgres_send(reader.conn, "ROLLBACK", 0, NULL);

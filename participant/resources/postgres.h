@@ -45,7 +45,6 @@
 #define POSTGRES_LANES           4u /* sessions that finish branches side by side */
 #define POSTGRES_SWEEP_FORGETS   1024u
 #define POSTGRES_FINISH_MS       30000 /* longest wait for an answer to what is not work */
-#define POSTGRES_GID_BYTES       80    /* with the NUL; PostgreSQL's own bound is 200 */
 /* A branch id as the text of a bytea, with the NUL. */
 #define POSTGRES_NAME_BYTES (2 + 2 * ASSENT_BRANCH_ID_BYTES + 1)
 
@@ -108,9 +107,6 @@ ASSENT_CHECKED int postgres_branch_add(struct postgres *pg, const struct assent_
 void postgres_branch_drop(struct postgres *pg, struct postgres_branch *branch);
 /* From now on it can only roll back. */
 void postgres_branch_fail(struct postgres *pg, struct postgres_branch *branch, const char *reason);
-void postgres_gid_format(const struct assent_branch_id *id, char gid[POSTGRES_GID_BYTES]);
-/* False: not an id that postgres_gid_format could have made. */
-bool postgres_gid_parse(const char *gid, struct assent_branch_id *ret_id);
 /* The branch as the marker table knows it, as the text of a bytea. */
 void postgres_name_format(const struct assent_branch_id *id, char name[POSTGRES_NAME_BYTES]);
 

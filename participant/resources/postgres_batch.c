@@ -8,7 +8,7 @@
  *
  *   prepare, wrote      marker, PREPARE TRANSACTION   an error has rolled it back: REFUSED
  *   prepare, only read  COMMIT                        READ_ONLY
- *   prepare, not here   is it prepared?               OK, NOT_FOUND
+ *   prepare, not here   is it prepared, with marker?  OK, NOT_FOUND, FAILED without marker
  *   one-phase           marker, COMMIT                an error has rolled it back: REFUSED
  *   commit              COMMIT PREPARED               42704 NOT_FOUND, 55000 RETRY
  *   rollback            ROLLBACK, ROLLBACK PREPARED   the same
@@ -32,6 +32,7 @@
 #define UNDEFINED_OBJECT "42704"
 #define OBJECT_BUSY      "55000"
 #define LOCK_TIMEOUT     "55P03"
+#define UNIQUE_VIOLATION "23505"
 
 /* One call between the rounds. */
 struct step {
@@ -45,9 +46,9 @@ struct step {
 static void send_with_gid(struct postgres_conn *conn, const char *command,
                           const struct assent_branch_id *id)
 {
-    char gid[POSTGRES_GID_BYTES], sql[64 + POSTGRES_GID_BYTES];
+    char gid[ASSENT_BRANCH_ID_TEXT + 1], sql[64 + ASSENT_BRANCH_ID_TEXT];
 
-    postgres_gid_format(id, gid); /* holds no quote */
+    assent_branch_id_format(id, gid); /* holds no quote */
     snprintf(sql, sizeof(sql), "%s '%s'", command, gid);
     postgres_send(conn, sql, 0, NULL);
 }
@@ -114,17 +115,31 @@ static void begin_active(struct postgres *pg, struct step *step)
     }
 }
 
+/* A branch that an application has prepared must have its marker, or nothing could ever prove that
+ * it was committed. A marker that is not committed yet cannot be read, but makes whoever would
+ * write the same one wait. */
+static void send_probe(struct postgres_conn *lane, const struct assent_branch_id *id)
+{
+    char gid[ASSENT_BRANCH_ID_TEXT + 1], name[POSTGRES_NAME_BYTES];
+    const char *gids[] = {gid}, *names[] = {name};
+
+    assent_branch_id_format(id, gid);
+    postgres_name_format(id, name);
+    postgres_send(lane, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
+    postgres_send(lane, "SET LOCAL lock_timeout = 1", 0, NULL);
+    postgres_send(lane, PREPARED_HERE, 1, gids);
+    postgres_send(lane, INSERT_MARKER, 1, names);
+    postgres_sync(lane);
+    postgres_send(lane, "ROLLBACK", 0, NULL);
+}
+
 /* A branch that is not in work here is prepared, or finished, or unknown. */
 static void begin_elsewhere(struct step *step, struct postgres_conn *lane)
 {
-    char gid[POSTGRES_GID_BYTES];
-    const char *values[] = {gid};
-
     step->conn = lane;
     switch (step->call->operation) {
     case ASSENT_OP_PREPARE:
-        postgres_gid_format(&step->call->id, gid);
-        postgres_send(lane, PREPARED_HERE, 1, values);
+        send_probe(lane, &step->call->id);
         break;
     case ASSENT_OP_COMMIT:
         send_with_gid(lane, "COMMIT PREPARED", &step->call->id);
@@ -171,15 +186,32 @@ static void end_in_session(struct postgres *pg, struct step *step,
     postgres_branch_drop(pg, branch);
 }
 
+static void end_probe(struct step *step, const struct postgres_outcome *outcome)
+{
+    struct assent_call *call = step->call;
+    bool prepared = outcome->value[0] != '\0';
+    bool marked = strcmp(outcome->sqlstate, LOCK_TIMEOUT) == 0;
+
+    if (outcome->kind == POSTGRES_LOST)
+        postgres_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome->text);
+    else if (prepared && marked)
+        postgres_answer(call, ASSENT_RM_OK, "%s", "");
+    else if (prepared && outcome->kind == POSTGRES_DONE)
+        postgres_answer(call, ASSENT_RM_FAILED,
+                        "the application has prepared the branch without its marker");
+    else if (outcome->kind == POSTGRES_DONE || marked ||
+             strcmp(outcome->sqlstate, UNIQUE_VIOLATION) == 0)
+        postgres_answer(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+    else
+        postgres_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome->text);
+}
+
 static void end_elsewhere(struct step *step, const struct postgres_outcome *outcome)
 {
     struct assent_call *call = step->call;
 
     if (outcome->kind == POSTGRES_LOST)
         postgres_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome->text);
-    else if (outcome->kind == POSTGRES_DONE && call->operation == ASSENT_OP_PREPARE)
-        postgres_answer(call, outcome->value[0] ? ASSENT_RM_OK : ASSENT_RM_NOT_FOUND, "%s",
-                        outcome->value[0] ? "" : "no such branch");
     else if (outcome->kind == POSTGRES_DONE)
         postgres_answer(call, ASSENT_RM_OK, "%s", "");
     else if (strcmp(outcome->sqlstate, UNDEFINED_OBJECT) == 0)
@@ -365,10 +397,14 @@ void postgres_batch(struct postgres *pg, struct assent_call **calls, size_t coun
         if (steps[i].conn == NULL)
             continue;
         postgres_collect(steps[i].conn, deadline_ms, &outcome);
-        if (steps[i].branch != NULL)
+        if (steps[i].branch != NULL) {
             end_in_session(pg, &steps[i], &outcome);
-        else
+        } else if (calls[i]->operation == ASSENT_OP_PREPARE) {
+            end_probe(&steps[i], &outcome);
+            postgres_collect(steps[i].conn, deadline_ms, &outcome); /* of its rollback */
+        } else {
             end_elsewhere(&steps[i], &outcome);
+        }
     }
     if (lanes > 0 && any_forget(calls, count))
         forget(pg, steps, count);
@@ -417,7 +453,7 @@ static void ask_marker(struct postgres_conn *lane, const struct assent_branch_id
 
 void postgres_evidence(struct postgres *pg, struct assent_call *call)
 {
-    char gid[POSTGRES_GID_BYTES], reason[ASSENT_REASON_MAX + 1];
+    char gid[ASSENT_BRANCH_ID_TEXT + 1], reason[ASSENT_REASON_MAX + 1];
     const char *values[] = {gid};
     struct postgres_outcome outcome;
     size_t lanes;
@@ -431,7 +467,7 @@ void postgres_evidence(struct postgres *pg, struct assent_call *call)
         answer_without_lane(call, reason);
         goto out;
     }
-    postgres_gid_format(&call->id, gid);
+    assent_branch_id_format(&call->id, gid);
     postgres_send(pg->lanes[0], PREPARED_HERE, 1, values);
     postgres_sync(pg->lanes[0]);
     postgres_collect(pg->lanes[0], assent_now_ms() + POSTGRES_FINISH_MS, &outcome);

@@ -12,9 +12,9 @@ import places
 from bank import balances, move
 from process import wait_until
 
-COMMANDS = {"tx run", "tx begin", "tx work", "tx commit", "tx rollback", "tx list", "tx show",
-            "tx wait", "tx explain", "participants list", "participants branches", "kv get",
-            "kv dump", "log dump", "log verify", "health", "version"}
+COMMANDS = {"tx run", "tx begin", "tx work", "tx enlist", "tx commit", "tx rollback", "tx list",
+            "tx show", "tx wait", "tx explain", "participants list", "participants branches",
+            "kv get", "kv dump", "log dump", "log verify", "health", "version"}
 RESULT = {"gtrid", "outcome", "reason", "phase", "ended", "key"}
 TRANSACTION = {"gtrid", "protocol", "termination", "phase", "outcome", "reason", "key", "begun",
                "decided", "ended", "branches", "waiting_for", "timeline"}

@@ -22,8 +22,9 @@ LAYERS = {
 }
 PURE = ("common/base", "common/commit")
 PURE_SYSTEM = {"stdbool.h", "stddef.h", "stdint.h", "string.h", "limits.h"}
-# Third party, by the beginning of the header's name: the only places, besides tests, that may see
-# it.
+# Third party, by the beginning of the header's name: the only places, besides tests and examples,
+# that may see it.
+ANYBODY = ("tests/", "docs/examples/")
 RESTRICTED = {
     "event2/": ["common/net/", "coordinator/", "participant/agent/", "participant/lib/"],
     "lmdb.h": ["common/store/", "participant/resources/kv"],
@@ -54,7 +55,7 @@ def test_every_include_obeys_the_layers():
             if name.endswith(".pb-c.h") and not path.startswith("proto/codec"):
                 wrong.append(f"{path}: {name}: generated headers belong to the codec alone")
             for prefix, allowed in RESTRICTED.items():
-                if name.startswith(prefix) and not path.startswith((*allowed, "tests/")):
+                if name.startswith(prefix) and not path.startswith((*allowed, *ANYBODY)):
                     wrong.append(f"{path}: <{name}> is only for {', '.join(allowed)}")
             if quote == "<":
                 if layer in PURE and name not in PURE_SYSTEM:

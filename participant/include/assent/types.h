@@ -31,6 +31,7 @@ extern "C" {
 #define ASSENT_TRACEPARENT_MAX 55  /* bytes of a W3C traceparent, without the NUL */
 #define ASSENT_GTRID_BYTES     16
 #define ASSENT_GTRID_TEXT      26 /* characters of a gtrid in Crockford base32, without the NUL */
+#define ASSENT_BRANCH_ID_TEXT  77 /* most characters of a branch's name, without the NUL */
 #define ASSENT_LOG_ID_BYTES    16
 
 /* Names one global transaction: 48 bits of time in ms (they only sort), 16 of coordinator id,
@@ -199,6 +200,14 @@ ASSENT_API const char *assent_outcome_name(int outcome);
 ASSENT_API const char *assent_reason_text(int reason);
 ASSENT_API const char *assent_rm_result_name(int result);
 
+/* Writes the branch's name as resource managers know it, "assent:LOG:GTRID:NUMBER" with the id of
+ * the log in hex, and a NUL. Any thread. */
+ASSENT_API void assent_branch_id_format(const struct assent_branch_id *id,
+                                        char text[ASSENT_BRANCH_ID_TEXT + 1]);
+/* Reads exactly what assent_branch_id_format writes. 0, or ASSENT_E_INVALID and *ret_id is left
+ * alone. Any thread. */
+ASSENT_API ASSENT_CHECKED int assent_branch_id_parse(const char *text,
+                                                     struct assent_branch_id *ret_id);
 /* Writes 26 characters and a NUL to text. Any thread. */
 ASSENT_API void assent_gtrid_format(const struct assent_gtrid *gtrid,
                                     char text[ASSENT_GTRID_TEXT + 1]);
