@@ -51,6 +51,10 @@
     X(agent_after_rm_rollback)                                                                     \
     X(agent_before_rm_one_phase)                                                                   \
     X(agent_after_rm_one_phase)                                                                    \
+    X(agent_before_http_log)                                                                       \
+    X(agent_after_http_log)                                                                        \
+    X(agent_before_http_send)                                                                      \
+    X(agent_after_http_send)                                                                       \
     X(agent_before_log_prepared)                                                                   \
     X(agent_after_log_prepared)                                                                    \
     X(agent_before_log_precommitted)                                                               \

@@ -18,7 +18,7 @@ static const struct assent_setting settings[] = {
     STRING("announce", announce, "", "ADDR",
            "where other participants reach it, if that is not listen's address"),
     LIST("resource", resources, "[NAME=]TYPE[:PARAMETERS]",
-         "a resource manager: kv, null, postgres; its name is TYPE unless given"),
+         "a resource manager: kv, null, postgres, http; its name is TYPE unless given"),
     STRING("cluster", cluster, "default", "NAME", "coordinators of another cluster are refused"),
     STRING("log_level", log_level, "info", "LEVEL", "debug, info, warn or error"),
     STRING("log_format", log_format, "logfmt", "FORMAT", "logfmt or json"),
@@ -56,6 +56,9 @@ static const struct assent_resource_ops *const types[] = {
     &assent_resource_null,
 #ifdef ASSENT_WITH_POSTGRES
     &assent_resource_postgres,
+#endif
+#ifdef ASSENT_WITH_HTTP
+    &assent_resource_http,
 #endif
 };
 #define TYPES (sizeof(types) / sizeof(types[0]))

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define SEPARATORS ", \t"
-#define WORD_MAX   64
+#define WORD_MAX   (ASSENT_PARAMETER_BYTES - 1)
 
 struct unit {
     const char *name;
@@ -56,6 +56,11 @@ static bool parse_value(const struct assent_parameter *parameter, const char *te
     switch (parameter->kind) {
     case ASSENT_PARAMETER_CHOICE:
         return parse_choice(text, parameter->words, parameter->value);
+    case ASSENT_PARAMETER_TEXT:
+        if (*text == '\0' || strlen(text) > parameter->max)
+            return false;
+        strcpy(parameter->text, text);
+        return true;
     case ASSENT_PARAMETER_SIZE:
     case ASSENT_PARAMETER_DURATION:
         break;

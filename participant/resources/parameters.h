@@ -7,18 +7,22 @@
 
 #include "assent/types.h"
 
+#define ASSENT_PARAMETER_BYTES 4096 /* of one setting: name, value, NUL */
+
 enum assent_parameter_kind {
     ASSENT_PARAMETER_SIZE,     /* bytes: 4096, 64K, 256M, 1G */
     ASSENT_PARAMETER_DURATION, /* milliseconds: 500ms, 2s, 5m, 1h */
     ASSENT_PARAMETER_CHOICE,   /* the index of a word */
+    ASSENT_PARAMETER_TEXT,     /* as it is; separators cannot be in it */
 };
 
 struct assent_parameter {
     const char *name;
     enum assent_parameter_kind kind;
     uint64_t *value;          /* holds the default, and is left alone if not given */
-    uint64_t min, max;        /* SIZE, DURATION */
+    uint64_t min, max;        /* SIZE, DURATION; TEXT: most bytes, below ASSENT_PARAMETER_BYTES */
     const char *const *words; /* CHOICE: ends with NULL */
+    char *text;               /* TEXT, in place of value: max + 1 bytes */
 };
 
 /* 0, or ASSENT_E_CONFIG with a sentence that names the resource's type and the parameter. */

@@ -41,6 +41,9 @@ SPECIAL += [f"{who}_{when}_{what}" for when in ("before", "after")
             for who, whats in (("agent", ("log_preaborted", "send_elect", "send_propose")),
                                ("coord", ("log_preabort", "send_elect", "send_propose")))
             for what in whats]
+# test_http.py has theirs.
+SPECIAL += ["agent_before_http_log", "agent_after_http_log", "agent_before_http_send",
+            "agent_after_http_send"]
 # One-phase: also passed when the single branch refuses to commit.
 BOTH = ["log_one_phase", "send_one_phase", "rm_one_phase"]
 

@@ -29,6 +29,7 @@ RESTRICTED = {
     "event2/": ["common/net/", "coordinator/", "participant/agent/", "participant/lib/"],
     "lmdb.h": ["common/store/", "participant/resources/kv"],
     "libpq-fe.h": ["participant/resources/postgres"],
+    "curl/": ["participant/resources/http"],
     "protobuf-c/": ["proto/"],
     "jansson.h": ["coordinator/", "participant/"],
     "confuse.h": ["common/runtime/"],

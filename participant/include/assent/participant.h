@@ -56,6 +56,7 @@ struct assent_call {
     const void *work; /* WORK: what the application sent */
     size_t work_size;
     uint32_t timeout_ms; /* WORK: wait no longer than this, for example for a lock */
+    char traceparent[ASSENT_TRACEPARENT_MAX + 1]; /* the application's; "" if it is not known */
     /* Filled by the operation: */
     enum assent_rm_result result;
     char reason[ASSENT_REASON_MAX + 1]; /* readable, if the result is not OK; may stay empty */
@@ -173,6 +174,8 @@ ASSENT_API extern const struct assent_resource_ops assent_resource_kv;
 ASSENT_API extern const struct assent_resource_ops assent_resource_null;
 /* Only in a build with libpq; see docs/postgresql.md. */
 ASSENT_API extern const struct assent_resource_ops assent_resource_postgres;
+/* Only in a build with libcurl; see docs/http.md. */
+ASSENT_API extern const struct assent_resource_ops assent_resource_http;
 
 #ifdef __cplusplus
 }
