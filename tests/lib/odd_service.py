@@ -14,6 +14,7 @@ it, with its URL in ASSENT_TEST_HTTP.
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -71,13 +72,20 @@ class OddService(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, certificate=None):
+        """`certificate`: a file with a certificate and its key, for https."""
+        super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
         self.release = threading.Event()
         self.scripts = {}
         self.seen = []
         self.url = f"http://127.0.0.1:{self.server_port}"
+        if certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            self.socket = tls.wrap_socket(self.socket, server_side=True,
+                                          do_handshake_on_connect=False)
+            self.url = self.url.replace("http:", "https:")
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def parameters(self, **more):
