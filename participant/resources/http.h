@@ -137,7 +137,7 @@ struct http {
     struct http_branch *branches;
     SLIST_HEAD(, http_lane) idle;
     atomic_size_t forgets;        /* since the last sweep */
-    atomic_size_t cancelled;      /* records, about */
+    atomic_llong cancelled;       /* records, about */
     atomic_bool stopping;         /* no exchange goes on */
     struct http_orphans *orphans; /* NULL: there are none */
 };

@@ -131,6 +131,7 @@ struct sweep {
     const struct assent_branch_id *last; /* of its log, up to here; NULL: any cancelled one */
     struct assent_branch_id *ids;
     size_t count, max;
+    long long cancelled; /* how many of them are */
 };
 
 static bool is_final(enum http_state state)
@@ -148,8 +149,10 @@ static bool note_swept(const struct assent_branch_id *id, const struct http_reco
                            memcmp(id->log_id, sweep->last->log_id, sizeof(id->log_id)) == 0 &&
                            assent_gtrid_order(&id->gtrid, &sweep->last->gtrid) <= 0;
 
-    if (takes)
+    if (takes) {
         sweep->ids[sweep->count++] = *id;
+        sweep->cancelled += record->state == HTTP_CANCELLED;
+    }
     return sweep->count < sweep->max;
 }
 
@@ -166,6 +169,8 @@ static void sweep(struct http *http, const struct assent_branch_id *last, size_t
     r = http_barrier_scan(http->barrier, note_swept, &sweep, &damaged);
     for (size_t i = 0; r == 0 && i < sweep.count; i++)
         http_barrier_delete(http->barrier, &sweep.ids[i]);
+    if (r == 0)
+        atomic_fetch_sub(&http->cancelled, sweep.cancelled);
     free(sweep.ids);
 }
 
@@ -256,7 +261,8 @@ static void exchange_all(struct http *http, struct plan *plans, size_t count,
 static void write_all(struct http *http, struct plan *plans, size_t count,
                       struct http_write *writes)
 {
-    size_t all = 0, cancelled = 0;
+    size_t all = 0;
+    long long cancelled = 0;
 
     for (size_t i = 0; i < count; i++) {
         if (!plans[i].write)
@@ -273,10 +279,8 @@ static void write_all(struct http *http, struct plan *plans, size_t count,
         if (plans[i].write && !http_write_stands(&writes[all++]))
             http_result(plans[i].call, ASSENT_RM_UNKNOWN_CODE,
                         "the barrier holds the opposite decision");
-    if (atomic_fetch_add(&http->cancelled, cancelled) + cancelled > HTTP_CANCELLED_MAX) {
+    if (atomic_fetch_add(&http->cancelled, cancelled) + cancelled > HTTP_CANCELLED_MAX)
         sweep(http, NULL, HTTP_CANCELLED_MAX / 2);
-        atomic_fetch_sub(&http->cancelled, HTTP_CANCELLED_MAX / 2);
-    }
 }
 
 static void answer_not_done(struct assent_call *call)
@@ -326,7 +330,10 @@ void http_evidence(struct http *http, struct assent_call *call)
     }
     if (r == ASSENT_E_NOT_FOUND) {
         http_barrier_put(http->barrier, &write, 1);
-        http_result(call, ASSENT_RM_WAS_ABORTED, "no Try was ever sent");
+        if (http_write_stands(&write))
+            http_result(call, ASSENT_RM_WAS_ABORTED, "no Try was ever sent");
+        else
+            http_result(call, ASSENT_RM_RETRY, "the barrier's record has just come");
         return;
     }
     if (r != 0) {
