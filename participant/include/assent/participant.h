@@ -176,6 +176,8 @@ ASSENT_API extern const struct assent_resource_ops assent_resource_null;
 ASSENT_API extern const struct assent_resource_ops assent_resource_postgres;
 /* Only in a build with libcurl; see docs/http.md. */
 ASSENT_API extern const struct assent_resource_ops assent_resource_http;
+/* See docs/xa.md. */
+ASSENT_API extern const struct assent_resource_ops assent_resource_xa;
 
 #ifdef __cplusplus
 }
