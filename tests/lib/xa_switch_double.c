@@ -1,0 +1,723 @@
+/*
+ * xa_switch_double.c: for tests: a resource manager behind an XA switch, as a library, with its
+ * plug-in for work. It keeps keys and values in one file that survives kill -9, is strict about
+ * threads and states, and answers whatever it is told to. Its directory is the open string:
+ *
+ *   journal  its data: one line a write, prepare, commit or rollback, synced
+ *   script   lines "FUNCTION CODE [EFFECT]": the next call of that function answers CODE, once.
+ *            EFFECT: keep (default): nothing is done; done: the call is done; drop: the branch is
+ *            rolled back; heur: the call is done and the branch stays listed until xa_forget.
+ *            CODE "hang", "crash", "exit" and "kill" (kill -9) instead of an answer
+ *   trace    one line a call: "FUNCTION rmid=N thread=N flags=N code=N"
+ *   foreign  a number: so many XIDs of others are listed by xa_recover, before ours
+ *   zeroed   if it is there: prepared branches that a restart has found are listed without format
+ *            and lengths, and xa_commit and xa_rollback of them answer XAER_PROTO
+ *
+ * Two switches: double_switch, and double_registering, which registers by itself. Work is "put KEY
+ * VALUE", "get KEY", "read", "fail REASON", "long SIZE", "outside" or a word of the script.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "assent/xa.h"
+#include "assent/xa_work.h"
+
+#define BRANCHES_MAX 4096
+#define WRITES_MAX   64
+#define ROWS_MAX     8192
+#define HEX_BYTES    (2 * sizeof(XID) + 1)
+#define EXPORT       __attribute__((visibility("default")))
+
+enum state { FREE, ACTIVE, SUSPENDED, ENDED, PREPARED, HEURISTIC };
+
+struct row {
+    char key[320], value[64];
+};
+
+struct branch {
+    enum state state;
+    XID xid;
+    pthread_t thread;
+    int heuristic; /* what it answers until it is forgotten */
+    bool restored;
+    size_t write_count;
+    struct row writes[WRITES_MAX];
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static char directory[MAXINFOSIZE];
+static int journal = -1;
+static struct branch branches[BRANCHES_MAX];
+static struct row rows[ROWS_MAX];
+static size_t row_count;
+static _Thread_local struct branch *current; /* of this thread */
+static _Thread_local int opened;             /* its rmid, or 0 */
+static _Thread_local long cursor;
+
+EXPORT extern const struct xa_switch_t double_switch, double_registering;
+static const struct xa_switch_t *used;
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+static FILE *open_file(const char *name, const char *mode)
+{
+    char path[MAXINFOSIZE + 16];
+
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    return fopen(path, mode);
+}
+
+static void trace(const char *function, int rmid, long flags, int code)
+{
+    FILE *file = open_file("trace", "a");
+
+    if (file == NULL)
+        return;
+    fprintf(file, "%s rmid=%d thread=%lx flags=%lx code=%d\n", function, rmid,
+            (unsigned long)pthread_self(), flags, code);
+    fclose(file);
+}
+
+static void misbehave(const char *how)
+{
+    if (strcmp(how, "hang") == 0)
+        for (;;)
+            pause();
+    if (strcmp(how, "crash") == 0)
+        raise(SIGSEGV);
+    if (strcmp(how, "exit") == 0)
+        _exit(7);
+    if (strcmp(how, "kill") == 0)
+        kill(getpid(), SIGKILL);
+}
+
+/* The first line of the script for this function, taken out of it. */
+static bool scripted(const char *function, char how[32], char effect[32])
+{
+    FILE *file = open_file("script", "r"), *rest;
+    char line[128], left[4096] = "", name[32];
+    bool found = false;
+
+    if (file == NULL)
+        return false;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        char code[32], what[32] = "keep";
+
+        if (!found && sscanf(line, "%31s %31s %31s", name, code, what) >= 2 &&
+            strcmp(name, function) == 0) {
+            found = true;
+            strcpy(how, code);
+            strcpy(effect, what);
+        } else {
+            strncat(left, line, sizeof(left) - strlen(left) - 1);
+        }
+    }
+    fclose(file);
+    if (found && (rest = open_file("script", "w")) != NULL) {
+        fputs(left, rest);
+        fclose(rest);
+    }
+    return found;
+}
+
+static int number_in(const char *name)
+{
+    FILE *file = open_file(name, "r");
+    int number = 0;
+
+    if (file == NULL)
+        return -1;
+    (void)!fscanf(file, "%d", &number);
+    fclose(file);
+    return number;
+}
+
+/* --- data ------------------------------------------------------------------------------------- */
+
+static void to_hex(const XID *xid, char hex[HEX_BYTES])
+{
+    const unsigned char *bytes = (const unsigned char *)xid;
+
+    for (size_t i = 0; i < sizeof(*xid); i++)
+        sprintf(hex + 2 * i, "%02x", bytes[i]);
+}
+
+static void from_hex(const char *hex, XID *xid)
+{
+    unsigned char *bytes = (unsigned char *)xid;
+
+    for (size_t i = 0; i < sizeof(*xid); i++) {
+        unsigned byte = 0;
+
+        (void)!sscanf(hex + 2 * i, "%2x", &byte);
+        bytes[i] = (unsigned char)byte;
+    }
+}
+
+static bool same(const XID *a, const XID *b)
+{
+    return a->formatID == b->formatID && a->gtrid_length == b->gtrid_length &&
+           a->bqual_length == b->bqual_length && memcmp(a->data, b->data, sizeof(a->data)) == 0;
+}
+
+static struct branch *find(const XID *xid)
+{
+    for (size_t i = 0; i < BRANCHES_MAX; i++)
+        if (branches[i].state != FREE && same(&branches[i].xid, xid))
+            return &branches[i];
+    return NULL;
+}
+
+static struct branch *add(const XID *xid, enum state state)
+{
+    for (size_t i = 0; i < BRANCHES_MAX; i++)
+        if (branches[i].state == FREE) {
+            memset(&branches[i], 0, sizeof(branches[i]));
+            branches[i].xid = *xid;
+            branches[i].state = state;
+            branches[i].thread = pthread_self();
+            return &branches[i];
+        }
+    return NULL;
+}
+
+static struct row *find_row(const char *key)
+{
+    for (size_t i = 0; i < row_count; i++)
+        if (strcmp(rows[i].key, key) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+static void put_row(const struct row *row)
+{
+    struct row *there = find_row(row->key);
+
+    if (there == NULL && row_count < ROWS_MAX)
+        there = &rows[row_count++];
+    if (there != NULL)
+        *there = *row;
+}
+
+static void record(const char *what, const XID *xid, const struct row *row)
+{
+    char hex[HEX_BYTES], line[HEX_BYTES + 512];
+
+    to_hex(xid, hex);
+    snprintf(line, sizeof(line), "%s %s %s %s\n", what, hex, row ? row->key : "-",
+             row ? row->value : "-");
+    if (write(journal, line, strlen(line)) != (ssize_t)strlen(line) || fdatasync(journal) != 0)
+        abort();
+}
+
+static void end_branch(struct branch *branch, bool commit)
+{
+    for (size_t i = 0; commit && i < branch->write_count; i++)
+        put_row(&branch->writes[i]);
+    branch->state = FREE;
+}
+
+static void do_prepare(struct branch *branch)
+{
+    for (size_t i = 0; i < branch->write_count; i++)
+        record("write", &branch->xid, &branch->writes[i]);
+    record("prepare", &branch->xid, NULL);
+    branch->state = PREPARED;
+}
+
+static void do_end(struct branch *branch, bool commit)
+{
+    if (commit && branch->state != PREPARED)
+        do_prepare(branch);
+    record(commit ? "commit" : "rollback", &branch->xid, NULL);
+    end_branch(branch, commit);
+}
+
+static void replay(void)
+{
+    char line[HEX_BYTES + 512], what[16], hex[HEX_BYTES];
+    FILE *file = open_file("journal", "r");
+    struct row row;
+    XID xid;
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        struct branch *branch;
+
+        if (sscanf(line, "%15s %304s %319s %63s", what, hex, row.key, row.value) != 4)
+            continue;
+        from_hex(hex, &xid);
+        branch = find(&xid);
+        if (branch == NULL)
+            branch = add(&xid, ENDED);
+        if (strcmp(what, "write") == 0)
+            branch->writes[branch->write_count++] = row;
+        else if (strcmp(what, "prepare") == 0)
+            branch->state = PREPARED;
+        else
+            end_branch(branch, strcmp(what, "commit") == 0);
+        branch->restored = true;
+    }
+    if (file != NULL)
+        fclose(file);
+    for (size_t i = 0; i < BRANCHES_MAX; i++)
+        if (branches[i].state != PREPARED)
+            branches[i].state = FREE;
+}
+
+/* --- the switch ------------------------------------------------------------------------------- */
+
+/* Every function: under the mutex, by the script if there is a line for it. `run` does it. */
+static int call(const char *function, XID *xid, int rmid, long flags,
+                int (*run)(struct branch *branch, XID *xid, long flags))
+{
+    char how[32], effect[32];
+    struct branch *branch;
+    int code;
+
+    pthread_mutex_lock(&mutex);
+    branch = find(xid);
+    if (opened != rmid) {
+        code = XAER_PROTO; /* this thread has not opened it */
+    } else if (!scripted(function, how, effect)) {
+        code = run(branch, xid, flags);
+    } else {
+        code = atoi(how);
+        if (strcmp(effect, "done") == 0 || strcmp(effect, "heur") == 0)
+            (void)run(branch, xid, flags);
+        if (strcmp(effect, "drop") == 0 && branch != NULL)
+            do_end(branch, false);
+        if (strcmp(effect, "heur") == 0 && (branch = add(xid, HEURISTIC)) != NULL)
+            branch->heuristic = code;
+        if (code == 0 && how[0] != '0') {
+            pthread_mutex_unlock(&mutex);
+            misbehave(how);
+        }
+    }
+    trace(function, rmid, flags, code);
+    pthread_mutex_unlock(&mutex);
+    return code;
+}
+
+static int open_double(char *info, int rmid, long flags)
+{
+    char how[32] = "0", effect[32], path[MAXINFOSIZE + 16];
+    int code;
+
+    pthread_mutex_lock(&mutex);
+    snprintf(directory, sizeof(directory), "%s", info);
+    if (scripted("open", how, effect))
+        misbehave(how);
+    code = atoi(how);
+    snprintf(path, sizeof(path), "%s/journal", directory);
+    if (code == XA_OK && journal < 0) {
+        replay();
+        journal = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        code = journal < 0 ? XAER_RMERR : XA_OK;
+    }
+    if (code == XA_OK)
+        opened = rmid;
+    trace("open", rmid, flags, code);
+    pthread_mutex_unlock(&mutex);
+    return code;
+}
+
+static int close_double(char *info, int rmid, long flags)
+{
+    (void)info;
+    pthread_mutex_lock(&mutex);
+    opened = 0;
+    trace("close", rmid, flags, XA_OK);
+    pthread_mutex_unlock(&mutex);
+    return XA_OK;
+}
+
+static int run_start(struct branch *branch, XID *xid, long flags)
+{
+    if (current != NULL || used == &double_registering)
+        return XAER_PROTO;
+    if (flags == TMRESUME) {
+        if (branch == NULL || branch->state != SUSPENDED ||
+            !pthread_equal(branch->thread, pthread_self()))
+            return XAER_PROTO;
+        branch->state = ACTIVE;
+        current = branch;
+        return XA_OK;
+    }
+    if (branch != NULL)
+        return XAER_DUPID;
+    current = add(xid, ACTIVE);
+    return current != NULL ? XA_OK : XAER_RMERR;
+}
+
+static int run_end(struct branch *branch, XID *xid, long flags)
+{
+    (void)xid;
+    if (branch == NULL)
+        return XAER_NOTA;
+    if (!pthread_equal(branch->thread, pthread_self()) ||
+        (branch->state == ACTIVE && branch != current))
+        return XAER_PROTO;
+    if (branch->state != ACTIVE && !(branch->state == SUSPENDED && used == &double_registering))
+        return XAER_PROTO;
+    branch->state = flags == TMSUSPEND ? SUSPENDED : ENDED;
+    current = NULL;
+    return XA_OK;
+}
+
+static int run_prepare(struct branch *branch, XID *xid, long flags)
+{
+    (void)xid;
+    (void)flags;
+    if (branch == NULL)
+        return XAER_NOTA;
+    if (branch->state != ENDED || !pthread_equal(branch->thread, pthread_self()))
+        return XAER_PROTO;
+    if (branch->write_count == 0) {
+        branch->state = FREE;
+        return XA_RDONLY;
+    }
+    do_prepare(branch);
+    return XA_OK;
+}
+
+static int run_commit(struct branch *branch, XID *xid, long flags)
+{
+    (void)xid;
+    if (branch == NULL)
+        return XAER_NOTA;
+    if (branch->state == HEURISTIC)
+        return branch->heuristic;
+    if (current != NULL || branch->state != (flags & TMONEPHASE ? ENDED : PREPARED) ||
+        (branch->restored && number_in("zeroed") >= 0))
+        return XAER_PROTO;
+    do_end(branch, true);
+    return XA_OK;
+}
+
+static int run_rollback(struct branch *branch, XID *xid, long flags)
+{
+    (void)xid;
+    (void)flags;
+    if (branch == NULL)
+        return XAER_NOTA;
+    if (branch->state == HEURISTIC)
+        return branch->heuristic;
+    if (current != NULL || (branch->state != PREPARED && branch->state != ENDED) ||
+        (branch->restored && number_in("zeroed") >= 0))
+        return XAER_PROTO;
+    do_end(branch, false);
+    return XA_OK;
+}
+
+static int run_forget(struct branch *branch, XID *xid, long flags)
+{
+    (void)xid;
+    (void)flags;
+    if (branch == NULL || branch->state != HEURISTIC)
+        return XAER_NOTA;
+    branch->state = FREE;
+    return XA_OK;
+}
+
+static int start_double(XID *xid, int rmid, long flags)
+{
+    return call("start", xid, rmid, flags, run_start);
+}
+
+static int end_double(XID *xid, int rmid, long flags)
+{
+    return call("end", xid, rmid, flags, run_end);
+}
+
+static int prepare_double(XID *xid, int rmid, long flags)
+{
+    return call("prepare", xid, rmid, flags, run_prepare);
+}
+
+static int commit_double(XID *xid, int rmid, long flags)
+{
+    return call(flags & TMONEPHASE ? "one-phase" : "commit", xid, rmid, flags, run_commit);
+}
+
+static int rollback_double(XID *xid, int rmid, long flags)
+{
+    return call("rollback", xid, rmid, flags, run_rollback);
+}
+
+static int forget_double(XID *xid, int rmid, long flags)
+{
+    return call("forget", xid, rmid, flags, run_forget);
+}
+
+/* The XID at this place of the list: false behind its end. */
+static bool list_at(long place, XID *xid)
+{
+    long foreign = number_in("foreign");
+
+    if (place < foreign) {
+        *xid = (XID){.formatID = 1 + place, .gtrid_length = 8, .bqual_length = 1};
+        memcpy(xid->data, "somebody", 8);
+        return true;
+    }
+    place -= foreign > 0 ? foreign : 0;
+    for (size_t i = 0; i < BRANCHES_MAX; i++) {
+        if (branches[i].state != PREPARED && branches[i].state != HEURISTIC)
+            continue;
+        if (place-- > 0)
+            continue;
+        *xid = branches[i].xid;
+        if (branches[i].restored && number_in("zeroed") >= 0)
+            xid->formatID = xid->gtrid_length = xid->bqual_length = 0;
+        return true;
+    }
+    return false;
+}
+
+static int recover_double(XID *xids, long count, int rmid, long flags)
+{
+    char how[32] = "0", effect[32];
+    int n = 0;
+
+    pthread_mutex_lock(&mutex);
+    if (flags & TMSTARTRSCAN)
+        cursor = 0;
+    if (scripted("recover", how, effect)) {
+        misbehave(how);
+        n = atoi(how);
+    } else {
+        while (n < count && list_at(cursor, &xids[n])) {
+            cursor++;
+            n++;
+        }
+    }
+    trace("recover", rmid, flags, n);
+    pthread_mutex_unlock(&mutex);
+    return n;
+}
+
+#define ENTRIES                                                                                    \
+    .xa_open_entry = open_double, .xa_close_entry = close_double, .xa_start_entry = start_double,  \
+    .xa_end_entry = end_double, .xa_rollback_entry = rollback_double,                              \
+    .xa_prepare_entry = prepare_double, .xa_commit_entry = commit_double,                          \
+    .xa_recover_entry = recover_double, .xa_forget_entry = forget_double
+
+static int open_registering(char *info, int rmid, long flags)
+{
+    used = &double_registering;
+    return open_double(info, rmid, flags);
+}
+
+const struct xa_switch_t double_switch = {.name = "double", .flags = TMNOMIGRATE, ENTRIES};
+#undef ENTRIES
+const struct xa_switch_t double_registering = {
+    .name = "registering double",
+    .flags = TMREGISTER,
+    .xa_open_entry = open_registering,
+    .xa_close_entry = close_double,
+    .xa_start_entry = start_double,
+    .xa_end_entry = end_double,
+    .xa_rollback_entry = rollback_double,
+    .xa_prepare_entry = prepare_double,
+    .xa_commit_entry = commit_double,
+    .xa_recover_entry = recover_double,
+    .xa_forget_entry = forget_double,
+};
+
+/* --- the plug-in ------------------------------------------------------------------------------ */
+
+/* What a registering switch does at the first use of its own interface. */
+static bool join(char reason[ASSENT_XA_REASON_BYTES])
+{
+    struct branch *branch;
+    XID xid;
+    int code;
+
+    if (used != &double_registering || current != NULL)
+        return current != NULL;
+    code = ax_reg(opened, &xid, TMNOFLAGS);
+    pthread_mutex_lock(&mutex);
+    trace("ax_reg", opened, TMNOFLAGS, code);
+    branch = find(&xid);
+    if (code == TM_OK && branch == NULL)
+        current = add(&xid, ACTIVE);
+    else if (code == TM_RESUME && branch != NULL && branch->state == SUSPENDED)
+        current = branch;
+    if (current != NULL)
+        current->state = ACTIVE;
+    else
+        snprintf(reason, ASSENT_XA_REASON_BYTES, "ax_reg: %d", code);
+    pthread_mutex_unlock(&mutex);
+    return current != NULL;
+}
+
+static int open_work(const char *info, int rmid, void **ret_state,
+                     char reason[ASSENT_XA_REASON_BYTES])
+{
+    char how[32], effect[32];
+    int code = 0;
+
+    (void)info;
+    (void)rmid;
+    pthread_mutex_lock(&mutex);
+    if (scripted("work-open", how, effect)) {
+        snprintf(reason, ASSENT_XA_REASON_BYTES, "told not to open");
+        code = atoi(how);
+    }
+    if (used == &double_registering) {
+        XID xid;
+
+        /* Local work, outside of any branch. */
+        trace("ax_reg", rmid, TMNOFLAGS, ax_reg(rmid, &xid, TMNOFLAGS));
+        trace(xid.formatID == -1 ? "null-xid" : "some-xid", rmid, 0, 0);
+        trace("ax_unreg", rmid, TMNOFLAGS, ax_unreg(rmid, TMNOFLAGS));
+        trace("ax_unreg", rmid, TMNOFLAGS, ax_unreg(rmid, TMNOFLAGS));
+    }
+    pthread_mutex_unlock(&mutex);
+    *ret_state = NULL;
+    return code;
+}
+
+static int put(const char *key, const char *value, char reason[ASSENT_XA_REASON_BYTES])
+{
+    int r = -1;
+
+    if (!join(reason))
+        return -1;
+    pthread_mutex_lock(&mutex);
+    snprintf(reason, ASSENT_XA_REASON_BYTES, "no room");
+    if (current->write_count < WRITES_MAX) {
+        struct row *row = &current->writes[current->write_count++];
+
+        snprintf(row->key, sizeof(row->key), "%s", key);
+        snprintf(row->value, sizeof(row->value), "%s", value);
+        r = 0;
+        reason[0] = '\0';
+    }
+    pthread_mutex_unlock(&mutex);
+    return r;
+}
+
+static int work_double(void *state, struct assent_xa_work_call *work)
+{
+    char text[256], key[64] = "", value[64] = "";
+    struct row *row;
+
+    (void)state;
+    snprintf(text, sizeof(text), "%.*s", (int)work->work_size, (const char *)work->work);
+    if (sscanf(text, "put %63s %63s", key, value) == 2)
+        return put(key, value, work->reason);
+    if (sscanf(text, "long %63s", value) == 1) {
+        work->reply_size = (size_t)atol(value);
+        work->reply = calloc(1, work->reply_size + 1);
+        return 0;
+    }
+    if (strncmp(text, "fail ", 5) == 0) {
+        snprintf(work->reason, sizeof(work->reason), "%s", text + 5);
+        return 1;
+    }
+    misbehave(text);
+    if (sscanf(text, "get %63s", key) == 1) {
+        work->read_only = true;
+        pthread_mutex_lock(&mutex);
+        row = find_row(key);
+        work->reply = strdup(row != NULL ? row->value : "nothing");
+        work->reply_size = strlen(work->reply);
+        pthread_mutex_unlock(&mutex);
+    }
+    /* "read": says nothing of reading only, so the switch has to find out. */
+    return 0;
+}
+
+static void mark_key(const struct assent_xa_branch *branch, char key[320])
+{
+    XID xid;
+
+    memcpy(&xid, branch, sizeof(xid));
+    strcpy(key, "mark:");
+    to_hex(&xid, key + 5);
+}
+
+static int mark_double(void *state, const struct assent_xa_branch *branch,
+                       char reason[ASSENT_XA_REASON_BYTES])
+{
+    char key[320];
+
+    (void)state;
+    /* A branch that has written nothing else stays one that has only read. */
+    if (current == NULL || current->write_count == 0)
+        return 0;
+    mark_key(branch, key);
+    return put(key, "committed", reason);
+}
+
+static int evidence_double(void *state, const struct assent_xa_branch *branch, bool *ret_committed,
+                           char reason[ASSENT_XA_REASON_BYTES])
+{
+    char key[320];
+    struct row *row;
+
+    (void)state;
+    (void)reason;
+    mark_key(branch, key);
+    pthread_mutex_lock(&mutex);
+    row = find_row(key);
+    *ret_committed = row != NULL && strcmp(row->value, "committed") == 0;
+    pthread_mutex_unlock(&mutex);
+    return 0;
+}
+
+static int unmark_double(void *state, const struct assent_xa_branch *branch,
+                         char reason[ASSENT_XA_REASON_BYTES])
+{
+    struct row row = {.value = "-"};
+    XID xid;
+
+    (void)state;
+    (void)reason;
+    mark_key(branch, row.key);
+    memcpy(&xid, branch, sizeof(xid));
+    pthread_mutex_lock(&mutex);
+    if (find_row(row.key) != NULL) {
+        record("write", &xid, &row);
+        record("commit", &xid, NULL);
+        put_row(&row);
+    }
+    pthread_mutex_unlock(&mutex);
+    return 0;
+}
+
+static int end_natively(void *state, const struct assent_xa_branch *branch, bool commit,
+                        int *ret_code, char reason[ASSENT_XA_REASON_BYTES])
+{
+    struct branch *there;
+    XID xid;
+
+    (void)state;
+    (void)reason;
+    memcpy(&xid, branch, sizeof(xid));
+    pthread_mutex_lock(&mutex);
+    there = find(&xid);
+    *ret_code = there != NULL && there->state == PREPARED ? XA_OK : XAER_NOTA;
+    if (*ret_code == XA_OK)
+        do_end(there, commit);
+    trace("native", 0, commit, *ret_code);
+    pthread_mutex_unlock(&mutex);
+    return 0;
+}
+
+const struct assent_xa_work assent_xa_work = {
+    .size = sizeof(struct assent_xa_work),
+    .open = open_work,
+    .work = work_double,
+    .mark = mark_double,
+    .evidence = evidence_double,
+    .unmark = unmark_double,
+    .end = end_natively,
+};
