@@ -1,6 +1,6 @@
 /*
- * xa_host.h: what the files of assent-xa-host share: the helper process of the xa resource, in which
- * a vendor's switch and a plug-in for work run, so that nothing they do can stop or crash an agent.
+ * xa_host.h: what the files of assent-xa-host share: the helper process of the xa resource, where a
+ * vendor's switch and a plug-in for work run, so that nothing they do can stop or crash an agent.
  *
  *   xa_host.c    start, the socket, and which thread does what
  *   xa_thread.c  a thread and its rmid: open, close, the queue; ax_reg and ax_unreg
@@ -10,9 +10,9 @@
  * Threads: the main thread reads requests and runs nothing of the vendor's after it has loaded the
  * libraries. A branch gets a thread at its first work and keeps it up to prepare or rollback, so
  * everything up to there happens on the thread that started it (TMNOMIGRATE or not), and no other
- * branch is in work there. What is prepared or unknown goes to the finishing thread; if there is one
- * thread only, it suspends its own branch for that. One mutex guards the queues, the table of
- * branches and which thread belongs to whom; what happens to a branch belongs to its thread.
+ * branch is in work there. What is prepared or unknown goes to the finishing thread; with one thread
+ * only, that one suspends its own branch for it. One mutex guards the queues, the table of branches
+ * and which thread belongs to whom; what happens to a branch belongs to its thread.
  */
 #ifndef ASSENT_XA_HOST_H
 #define ASSENT_XA_HOST_H
@@ -31,7 +31,7 @@
 #define HOST_THREADS_MAX  64u
 
 /* NEW -> STARTED <-> SUSPENDED -> ENDED: as the switch knows it. Dropped after prepare, one-phase
- * commit and rollback, whatever they answered, but for a prepare that has failed: that one is rolled
+ * commit and rollback, whatever they answered, but for a prepare that has failed: that is rolled
  * back on the same thread. */
 enum host_branch_state { HOST_NEW, HOST_STARTED, HOST_SUSPENDED, HOST_ENDED };
 

@@ -16,53 +16,31 @@
  * Two switches: double_switch, and double_registering, which registers by itself. Work is "put KEY
  * VALUE", "get KEY", "read", "fail REASON", "long SIZE", "outside" or a word of the script.
  */
+#include "xa_double.h"
+
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "assent/xa.h"
-#include "assent/xa_work.h"
-
 #define BRANCHES_MAX 4096
-#define WRITES_MAX   64
 #define ROWS_MAX     8192
-#define HEX_BYTES    (2 * sizeof(XID) + 1)
 #define EXPORT       __attribute__((visibility("default")))
 
-enum state { FREE, ACTIVE, SUSPENDED, ENDED, PREPARED, HEURISTIC };
-
-struct row {
-    char key[320], value[64];
-};
-
-struct branch {
-    enum state state;
-    XID xid;
-    pthread_t thread;
-    int heuristic; /* what it answers until it is forgotten */
-    bool restored;
-    size_t write_count;
-    struct row writes[WRITES_MAX];
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+pthread_mutex_t double_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char directory[MAXINFOSIZE];
 static int journal = -1;
-static struct branch branches[BRANCHES_MAX];
-static struct row rows[ROWS_MAX];
+static struct double_branch branches[BRANCHES_MAX];
+static struct double_row rows[ROWS_MAX];
 static size_t row_count;
-static _Thread_local struct branch *current; /* of this thread */
-static _Thread_local int opened;             /* its rmid, or 0 */
+_Thread_local struct double_branch *double_current;
+_Thread_local int double_opened;
 static _Thread_local long cursor;
 
 EXPORT extern const struct xa_switch_t double_switch, double_registering;
-static const struct xa_switch_t *used;
+bool double_registers;
 
 /* --- files ------------------------------------------------------------------------------------ */
 
@@ -74,7 +52,7 @@ static FILE *open_file(const char *name, const char *mode)
     return fopen(path, mode);
 }
 
-static void trace(const char *function, int rmid, long flags, int code)
+void double_trace(const char *function, int rmid, long flags, int code)
 {
     FILE *file = open_file("trace", "a");
 
@@ -85,7 +63,7 @@ static void trace(const char *function, int rmid, long flags, int code)
     fclose(file);
 }
 
-static void misbehave(const char *how)
+void double_misbehave(const char *how)
 {
     if (strcmp(how, "hang") == 0)
         for (;;)
@@ -98,8 +76,7 @@ static void misbehave(const char *how)
         kill(getpid(), SIGKILL);
 }
 
-/* The first line of the script for this function, taken out of it. */
-static bool scripted(const char *function, char how[32], char effect[32])
+bool double_scripted(const char *function, char how[32], char effect[32])
 {
     FILE *file = open_file("script", "r"), *rest;
     char line[128], left[4096] = "", name[32];
@@ -141,7 +118,7 @@ static int number_in(const char *name)
 
 /* --- data ------------------------------------------------------------------------------------- */
 
-static void to_hex(const XID *xid, char hex[HEX_BYTES])
+void double_to_hex(const XID *xid, char hex[DOUBLE_HEX_BYTES])
 {
     const unsigned char *bytes = (const unsigned char *)xid;
 
@@ -167,7 +144,7 @@ static bool same(const XID *a, const XID *b)
            a->bqual_length == b->bqual_length && memcmp(a->data, b->data, sizeof(a->data)) == 0;
 }
 
-static struct branch *find(const XID *xid)
+struct double_branch *double_find(const XID *xid)
 {
     for (size_t i = 0; i < BRANCHES_MAX; i++)
         if (branches[i].state != FREE && same(&branches[i].xid, xid))
@@ -175,7 +152,7 @@ static struct branch *find(const XID *xid)
     return NULL;
 }
 
-static struct branch *add(const XID *xid, enum state state)
+struct double_branch *double_add(const XID *xid, enum double_state state)
 {
     for (size_t i = 0; i < BRANCHES_MAX; i++)
         if (branches[i].state == FREE) {
@@ -188,7 +165,7 @@ static struct branch *add(const XID *xid, enum state state)
     return NULL;
 }
 
-static struct row *find_row(const char *key)
+struct double_row *double_find_row(const char *key)
 {
     for (size_t i = 0; i < row_count; i++)
         if (strcmp(rows[i].key, key) == 0)
@@ -196,9 +173,9 @@ static struct row *find_row(const char *key)
     return NULL;
 }
 
-static void put_row(const struct row *row)
+void double_put_row(const struct double_row *row)
 {
-    struct row *there = find_row(row->key);
+    struct double_row *there = double_find_row(row->key);
 
     if (there == NULL && row_count < ROWS_MAX)
         there = &rows[row_count++];
@@ -206,56 +183,56 @@ static void put_row(const struct row *row)
         *there = *row;
 }
 
-static void record(const char *what, const XID *xid, const struct row *row)
+void double_record(const char *what, const XID *xid, const struct double_row *row)
 {
-    char hex[HEX_BYTES], line[HEX_BYTES + 512];
+    char hex[DOUBLE_HEX_BYTES], line[DOUBLE_HEX_BYTES + 512];
 
-    to_hex(xid, hex);
+    double_to_hex(xid, hex);
     snprintf(line, sizeof(line), "%s %s %s %s\n", what, hex, row ? row->key : "-",
              row ? row->value : "-");
     if (write(journal, line, strlen(line)) != (ssize_t)strlen(line) || fdatasync(journal) != 0)
         abort();
 }
 
-static void end_branch(struct branch *branch, bool commit)
+static void end_branch(struct double_branch *branch, bool commit)
 {
     for (size_t i = 0; commit && i < branch->write_count; i++)
-        put_row(&branch->writes[i]);
+        double_put_row(&branch->writes[i]);
     branch->state = FREE;
 }
 
-static void do_prepare(struct branch *branch)
+static void do_prepare(struct double_branch *branch)
 {
     for (size_t i = 0; i < branch->write_count; i++)
-        record("write", &branch->xid, &branch->writes[i]);
-    record("prepare", &branch->xid, NULL);
+        double_record("write", &branch->xid, &branch->writes[i]);
+    double_record("prepare", &branch->xid, NULL);
     branch->state = PREPARED;
 }
 
-static void do_end(struct branch *branch, bool commit)
+void double_end(struct double_branch *branch, bool commit)
 {
     if (commit && branch->state != PREPARED)
         do_prepare(branch);
-    record(commit ? "commit" : "rollback", &branch->xid, NULL);
+    double_record(commit ? "commit" : "rollback", &branch->xid, NULL);
     end_branch(branch, commit);
 }
 
 static void replay(void)
 {
-    char line[HEX_BYTES + 512], what[16], hex[HEX_BYTES];
+    char line[DOUBLE_HEX_BYTES + 512], what[16], hex[DOUBLE_HEX_BYTES];
     FILE *file = open_file("journal", "r");
-    struct row row;
+    struct double_row row;
     XID xid;
 
     while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        struct branch *branch;
+        struct double_branch *branch;
 
         if (sscanf(line, "%15s %304s %319s %63s", what, hex, row.key, row.value) != 4)
             continue;
         from_hex(hex, &xid);
-        branch = find(&xid);
+        branch = double_find(&xid);
         if (branch == NULL)
-            branch = add(&xid, ENDED);
+            branch = double_add(&xid, ENDED);
         if (strcmp(what, "write") == 0)
             branch->writes[branch->write_count++] = row;
         else if (strcmp(what, "prepare") == 0)
@@ -275,33 +252,33 @@ static void replay(void)
 
 /* Every function: under the mutex, by the script if there is a line for it. `run` does it. */
 static int call(const char *function, XID *xid, int rmid, long flags,
-                int (*run)(struct branch *branch, XID *xid, long flags))
+                int (*run)(struct double_branch *branch, XID *xid, long flags))
 {
     char how[32], effect[32];
-    struct branch *branch;
+    struct double_branch *branch;
     int code;
 
-    pthread_mutex_lock(&mutex);
-    branch = find(xid);
-    if (opened != rmid) {
-        code = XAER_PROTO; /* this thread has not opened it */
-    } else if (!scripted(function, how, effect)) {
+    pthread_mutex_lock(&double_mutex);
+    branch = double_find(xid);
+    if (double_opened != rmid) {
+        code = XAER_PROTO; /* this thread has not double_opened it */
+    } else if (!double_scripted(function, how, effect)) {
         code = run(branch, xid, flags);
     } else {
         code = atoi(how);
         if (strcmp(effect, "done") == 0 || strcmp(effect, "heur") == 0)
             (void)run(branch, xid, flags);
         if (strcmp(effect, "drop") == 0 && branch != NULL)
-            do_end(branch, false);
-        if (strcmp(effect, "heur") == 0 && (branch = add(xid, HEURISTIC)) != NULL)
+            double_end(branch, false);
+        if (strcmp(effect, "heur") == 0 && (branch = double_add(xid, HEURISTIC)) != NULL)
             branch->heuristic = code;
         if (code == 0 && how[0] != '0') {
-            pthread_mutex_unlock(&mutex);
-            misbehave(how);
+            pthread_mutex_unlock(&double_mutex);
+            double_misbehave(how);
         }
     }
-    trace(function, rmid, flags, code);
-    pthread_mutex_unlock(&mutex);
+    double_trace(function, rmid, flags, code);
+    pthread_mutex_unlock(&double_mutex);
     return code;
 }
 
@@ -310,10 +287,10 @@ static int open_double(char *info, int rmid, long flags)
     char how[32] = "0", effect[32], path[MAXINFOSIZE + 16];
     int code;
 
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&double_mutex);
     snprintf(directory, sizeof(directory), "%s", info);
-    if (scripted("open", how, effect))
-        misbehave(how);
+    if (double_scripted("open", how, effect))
+        double_misbehave(how);
     code = atoi(how);
     snprintf(path, sizeof(path), "%s/journal", directory);
     if (code == XA_OK && journal < 0) {
@@ -322,56 +299,56 @@ static int open_double(char *info, int rmid, long flags)
         code = journal < 0 ? XAER_RMERR : XA_OK;
     }
     if (code == XA_OK)
-        opened = rmid;
-    trace("open", rmid, flags, code);
-    pthread_mutex_unlock(&mutex);
+        double_opened = rmid;
+    double_trace("open", rmid, flags, code);
+    pthread_mutex_unlock(&double_mutex);
     return code;
 }
 
 static int close_double(char *info, int rmid, long flags)
 {
     (void)info;
-    pthread_mutex_lock(&mutex);
-    opened = 0;
-    trace("close", rmid, flags, XA_OK);
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_lock(&double_mutex);
+    double_opened = 0;
+    double_trace("close", rmid, flags, XA_OK);
+    pthread_mutex_unlock(&double_mutex);
     return XA_OK;
 }
 
-static int run_start(struct branch *branch, XID *xid, long flags)
+static int run_start(struct double_branch *branch, XID *xid, long flags)
 {
-    if (current != NULL || used == &double_registering)
+    if (double_current != NULL || double_registers)
         return XAER_PROTO;
     if (flags == TMRESUME) {
         if (branch == NULL || branch->state != SUSPENDED ||
             !pthread_equal(branch->thread, pthread_self()))
             return XAER_PROTO;
         branch->state = ACTIVE;
-        current = branch;
+        double_current = branch;
         return XA_OK;
     }
     if (branch != NULL)
         return XAER_DUPID;
-    current = add(xid, ACTIVE);
-    return current != NULL ? XA_OK : XAER_RMERR;
+    double_current = double_add(xid, ACTIVE);
+    return double_current != NULL ? XA_OK : XAER_RMERR;
 }
 
-static int run_end(struct branch *branch, XID *xid, long flags)
+static int run_end(struct double_branch *branch, XID *xid, long flags)
 {
     (void)xid;
     if (branch == NULL)
         return XAER_NOTA;
     if (!pthread_equal(branch->thread, pthread_self()) ||
-        (branch->state == ACTIVE && branch != current))
+        (branch->state == ACTIVE && branch != double_current))
         return XAER_PROTO;
-    if (branch->state != ACTIVE && !(branch->state == SUSPENDED && used == &double_registering))
+    if (branch->state != ACTIVE && !(branch->state == SUSPENDED && double_registers))
         return XAER_PROTO;
     branch->state = flags == TMSUSPEND ? SUSPENDED : ENDED;
-    current = NULL;
+    double_current = NULL;
     return XA_OK;
 }
 
-static int run_prepare(struct branch *branch, XID *xid, long flags)
+static int run_prepare(struct double_branch *branch, XID *xid, long flags)
 {
     (void)xid;
     (void)flags;
@@ -387,21 +364,21 @@ static int run_prepare(struct branch *branch, XID *xid, long flags)
     return XA_OK;
 }
 
-static int run_commit(struct branch *branch, XID *xid, long flags)
+static int run_commit(struct double_branch *branch, XID *xid, long flags)
 {
     (void)xid;
     if (branch == NULL)
         return XAER_NOTA;
     if (branch->state == HEURISTIC)
         return branch->heuristic;
-    if (current != NULL || branch->state != (flags & TMONEPHASE ? ENDED : PREPARED) ||
+    if (double_current != NULL || branch->state != (flags & TMONEPHASE ? ENDED : PREPARED) ||
         (branch->restored && number_in("zeroed") >= 0))
         return XAER_PROTO;
-    do_end(branch, true);
+    double_end(branch, true);
     return XA_OK;
 }
 
-static int run_rollback(struct branch *branch, XID *xid, long flags)
+static int run_rollback(struct double_branch *branch, XID *xid, long flags)
 {
     (void)xid;
     (void)flags;
@@ -409,14 +386,14 @@ static int run_rollback(struct branch *branch, XID *xid, long flags)
         return XAER_NOTA;
     if (branch->state == HEURISTIC)
         return branch->heuristic;
-    if (current != NULL || (branch->state != PREPARED && branch->state != ENDED) ||
+    if (double_current != NULL || (branch->state != PREPARED && branch->state != ENDED) ||
         (branch->restored && number_in("zeroed") >= 0))
         return XAER_PROTO;
-    do_end(branch, false);
+    double_end(branch, false);
     return XA_OK;
 }
 
-static int run_forget(struct branch *branch, XID *xid, long flags)
+static int run_forget(struct double_branch *branch, XID *xid, long flags)
 {
     (void)xid;
     (void)flags;
@@ -485,11 +462,11 @@ static int recover_double(XID *xids, long count, int rmid, long flags)
     char how[32] = "0", effect[32];
     int n = 0;
 
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&double_mutex);
     if (flags & TMSTARTRSCAN)
         cursor = 0;
-    if (scripted("recover", how, effect)) {
-        misbehave(how);
+    if (double_scripted("recover", how, effect)) {
+        double_misbehave(how);
         n = atoi(how);
     } else {
         while (n < count && list_at(cursor, &xids[n])) {
@@ -497,8 +474,8 @@ static int recover_double(XID *xids, long count, int rmid, long flags)
             n++;
         }
     }
-    trace("recover", rmid, flags, n);
-    pthread_mutex_unlock(&mutex);
+    double_trace("recover", rmid, flags, n);
+    pthread_mutex_unlock(&double_mutex);
     return n;
 }
 
@@ -510,7 +487,7 @@ static int recover_double(XID *xids, long count, int rmid, long flags)
 
 static int open_registering(char *info, int rmid, long flags)
 {
-    used = &double_registering;
+    double_registers = true;
     return open_double(info, rmid, flags);
 }
 
@@ -528,196 +505,4 @@ const struct xa_switch_t double_registering = {
     .xa_commit_entry = commit_double,
     .xa_recover_entry = recover_double,
     .xa_forget_entry = forget_double,
-};
-
-/* --- the plug-in ------------------------------------------------------------------------------ */
-
-/* What a registering switch does at the first use of its own interface. */
-static bool join(char reason[ASSENT_XA_REASON_BYTES])
-{
-    struct branch *branch;
-    XID xid;
-    int code;
-
-    if (used != &double_registering || current != NULL)
-        return current != NULL;
-    code = ax_reg(opened, &xid, TMNOFLAGS);
-    pthread_mutex_lock(&mutex);
-    trace("ax_reg", opened, TMNOFLAGS, code);
-    branch = find(&xid);
-    if (code == TM_OK && branch == NULL)
-        current = add(&xid, ACTIVE);
-    else if (code == TM_RESUME && branch != NULL && branch->state == SUSPENDED)
-        current = branch;
-    if (current != NULL)
-        current->state = ACTIVE;
-    else
-        snprintf(reason, ASSENT_XA_REASON_BYTES, "ax_reg: %d", code);
-    pthread_mutex_unlock(&mutex);
-    return current != NULL;
-}
-
-static int open_work(const char *info, int rmid, void **ret_state,
-                     char reason[ASSENT_XA_REASON_BYTES])
-{
-    char how[32], effect[32];
-    int code = 0;
-
-    (void)info;
-    (void)rmid;
-    pthread_mutex_lock(&mutex);
-    if (scripted("work-open", how, effect)) {
-        snprintf(reason, ASSENT_XA_REASON_BYTES, "told not to open");
-        code = atoi(how);
-    }
-    if (used == &double_registering) {
-        XID xid;
-
-        /* Local work, outside of any branch. */
-        trace("ax_reg", rmid, TMNOFLAGS, ax_reg(rmid, &xid, TMNOFLAGS));
-        trace(xid.formatID == -1 ? "null-xid" : "some-xid", rmid, 0, 0);
-        trace("ax_unreg", rmid, TMNOFLAGS, ax_unreg(rmid, TMNOFLAGS));
-        trace("ax_unreg", rmid, TMNOFLAGS, ax_unreg(rmid, TMNOFLAGS));
-    }
-    pthread_mutex_unlock(&mutex);
-    *ret_state = NULL;
-    return code;
-}
-
-static int put(const char *key, const char *value, char reason[ASSENT_XA_REASON_BYTES])
-{
-    int r = -1;
-
-    if (!join(reason))
-        return -1;
-    pthread_mutex_lock(&mutex);
-    snprintf(reason, ASSENT_XA_REASON_BYTES, "no room");
-    if (current->write_count < WRITES_MAX) {
-        struct row *row = &current->writes[current->write_count++];
-
-        snprintf(row->key, sizeof(row->key), "%s", key);
-        snprintf(row->value, sizeof(row->value), "%s", value);
-        r = 0;
-        reason[0] = '\0';
-    }
-    pthread_mutex_unlock(&mutex);
-    return r;
-}
-
-static int work_double(void *state, struct assent_xa_work_call *work)
-{
-    char text[256], key[64] = "", value[64] = "";
-    struct row *row;
-
-    (void)state;
-    snprintf(text, sizeof(text), "%.*s", (int)work->work_size, (const char *)work->work);
-    if (sscanf(text, "put %63s %63s", key, value) == 2)
-        return put(key, value, work->reason);
-    if (sscanf(text, "long %63s", value) == 1) {
-        work->reply_size = (size_t)atol(value);
-        work->reply = calloc(1, work->reply_size + 1);
-        return 0;
-    }
-    if (strncmp(text, "fail ", 5) == 0) {
-        snprintf(work->reason, sizeof(work->reason), "%s", text + 5);
-        return 1;
-    }
-    misbehave(text);
-    if (sscanf(text, "get %63s", key) == 1) {
-        work->read_only = true;
-        pthread_mutex_lock(&mutex);
-        row = find_row(key);
-        work->reply = strdup(row != NULL ? row->value : "nothing");
-        work->reply_size = strlen(work->reply);
-        pthread_mutex_unlock(&mutex);
-    }
-    /* "read": says nothing of reading only, so the switch has to find out. */
-    return 0;
-}
-
-static void mark_key(const struct assent_xa_branch *branch, char key[320])
-{
-    XID xid;
-
-    memcpy(&xid, branch, sizeof(xid));
-    strcpy(key, "mark:");
-    to_hex(&xid, key + 5);
-}
-
-static int mark_double(void *state, const struct assent_xa_branch *branch,
-                       char reason[ASSENT_XA_REASON_BYTES])
-{
-    char key[320];
-
-    (void)state;
-    /* A branch that has written nothing else stays one that has only read. */
-    if (current == NULL || current->write_count == 0)
-        return 0;
-    mark_key(branch, key);
-    return put(key, "committed", reason);
-}
-
-static int evidence_double(void *state, const struct assent_xa_branch *branch, bool *ret_committed,
-                           char reason[ASSENT_XA_REASON_BYTES])
-{
-    char key[320];
-    struct row *row;
-
-    (void)state;
-    (void)reason;
-    mark_key(branch, key);
-    pthread_mutex_lock(&mutex);
-    row = find_row(key);
-    *ret_committed = row != NULL && strcmp(row->value, "committed") == 0;
-    pthread_mutex_unlock(&mutex);
-    return 0;
-}
-
-static int unmark_double(void *state, const struct assent_xa_branch *branch,
-                         char reason[ASSENT_XA_REASON_BYTES])
-{
-    struct row row = {.value = "-"};
-    XID xid;
-
-    (void)state;
-    (void)reason;
-    mark_key(branch, row.key);
-    memcpy(&xid, branch, sizeof(xid));
-    pthread_mutex_lock(&mutex);
-    if (find_row(row.key) != NULL) {
-        record("write", &xid, &row);
-        record("commit", &xid, NULL);
-        put_row(&row);
-    }
-    pthread_mutex_unlock(&mutex);
-    return 0;
-}
-
-static int end_natively(void *state, const struct assent_xa_branch *branch, bool commit,
-                        int *ret_code, char reason[ASSENT_XA_REASON_BYTES])
-{
-    struct branch *there;
-    XID xid;
-
-    (void)state;
-    (void)reason;
-    memcpy(&xid, branch, sizeof(xid));
-    pthread_mutex_lock(&mutex);
-    there = find(&xid);
-    *ret_code = there != NULL && there->state == PREPARED ? XA_OK : XAER_NOTA;
-    if (*ret_code == XA_OK)
-        do_end(there, commit);
-    trace("native", 0, commit, *ret_code);
-    pthread_mutex_unlock(&mutex);
-    return 0;
-}
-
-const struct assent_xa_work assent_xa_work = {
-    .size = sizeof(struct assent_xa_work),
-    .open = open_work,
-    .work = work_double,
-    .mark = mark_double,
-    .evidence = evidence_double,
-    .unmark = unmark_double,
-    .end = end_natively,
 };
