@@ -9,6 +9,7 @@
  *   - One environment may be opened once in a process, so all threads share one rmid.
  *   - After a crash its xa_recover lists XIDs without format and lengths, and its xa_commit does not
  *     know them; DB_ENV->txn_recover does, and so `end` goes that way.
+ *   - Its xa_commit leaves the commit in memory, so `sync` flushes the log.
  *   - Locks are not waited for, and cover pages: branches side by side may fail of each other.
  */
 #include <errno.h>
@@ -226,11 +227,25 @@ static int end(void *state, const struct assent_xa_branch *branch, bool commit, 
     return r;
 }
 
+static int sync_log(void *state, char reason[ASSENT_XA_REASON_BYTES])
+{
+    DB_ENV *env;
+    int r;
+
+    (void)state;
+    pthread_mutex_lock(&mutex);
+    env = database != NULL ? database->get_env(database) : environment;
+    r = env != NULL ? env->log_flush(env, NULL) : EINVAL;
+    pthread_mutex_unlock(&mutex);
+    return r == 0 ? 0 : say(reason, "log_flush", r);
+}
+
 /* No marks: they would be on pages that all branches share, and so make them fail of each other. */
 const struct assent_xa_work assent_xa_work = {
     .size = sizeof(struct assent_xa_work),
     .open = open_thread,
     .close = close_thread,
     .work = work,
+    .sync = sync_log,
     .end = end,
 };

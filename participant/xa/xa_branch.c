@@ -185,6 +185,8 @@ void host_branch_prepare(struct host_thread *thread, struct host_branch *branch,
         code = XA_RDONLY;
     host_answer(answer, one_phase ? XA_BY_ONE_PHASE : XA_BY_PREPARE, code,
                 at_once ? "xa_commit in one phase" : "xa_prepare");
+    if (one_phase && code == XA_OK)
+        (void)host_thread_sync(thread, answer);
     answer->drop = one_phase || !may_remain(code);
     if (!answer->drop)
         fail(branch, "xa_prepare has failed");

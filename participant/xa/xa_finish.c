@@ -191,6 +191,8 @@ static void end_prepared(struct host_thread *thread, const struct host_job *job,
             host_answer(answer, XA_BY_HELPER, ASSENT_RM_UNAVAILABLE, "%s", reason);
         }
     }
+    if (commit && code == XA_OK)
+        (void)host_thread_sync(thread, answer);
     host_thread_note(thread, code);
     heuristic_note(thread->host, job, code);
 }

@@ -117,6 +117,8 @@ void *host_thread_run(void *thread);
 /* True: the switch is open for this thread; else why not. */
 bool host_thread_open(struct host_thread *thread, struct host_answer *answer);
 void host_thread_close(struct host_thread *thread);
+/* After a commit that the switch says is done. False: it may not be on disk, and why. */
+bool host_thread_sync(struct host_thread *thread, struct host_answer *answer);
 /* After an answer of the switch: what says that it has failed asks for a reopen. */
 void host_thread_note(struct host_thread *thread, int code);
 

@@ -72,6 +72,18 @@ void host_thread_close(struct host_thread *thread)
     thread->open = thread->reopen = false;
 }
 
+bool host_thread_sync(struct host_thread *thread, struct host_answer *answer)
+{
+    const struct assent_xa_work *work = thread->host->work;
+    char reason[ASSENT_XA_REASON_BYTES] = "";
+
+    if (work->sync == NULL || work->sync(thread->state, reason) == 0)
+        return true;
+    reason[sizeof(reason) - 1] = '\0';
+    host_answer(answer, XA_BY_HELPER, ASSENT_RM_UNAVAILABLE, "not on disk: %.200s", reason);
+    return false;
+}
+
 void host_thread_note(struct host_thread *thread, int code)
 {
     if (code == XAER_RMFAIL)

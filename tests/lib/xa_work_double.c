@@ -188,6 +188,20 @@ static int end_natively(void *state, const struct assent_xa_branch *branch, bool
     return 0;
 }
 
+static int sync_double(void *state, char reason[ASSENT_XA_REASON_BYTES])
+{
+    char how[32], effect[32];
+    bool told;
+
+    (void)state;
+    pthread_mutex_lock(&double_mutex);
+    told = double_scripted("sync", how, effect);
+    pthread_mutex_unlock(&double_mutex);
+    if (told)
+        snprintf(reason, ASSENT_XA_REASON_BYTES, "the disk is full");
+    return told;
+}
+
 const struct assent_xa_work assent_xa_work = {
     .size = sizeof(struct assent_xa_work),
     .open = open_work,
@@ -195,5 +209,6 @@ const struct assent_xa_work assent_xa_work = {
     .mark = mark_double,
     .evidence = evidence_double,
     .unmark = unmark_double,
+    .sync = sync_double,
     .end = end_natively,
 };

@@ -240,6 +240,21 @@ static void a_restored_branch_that_locks_all_keeps_nobody_waiting(void **state)
     expect_stored(d, "a", long_put('a', 'x', 3000) + 6);
 }
 
+static void a_commit_is_on_disk_at_its_answer(void **state)
+{
+    struct driver *d = *state;
+
+    prepare(d, 1, "put a 1");
+    expect(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_OK);
+    kill_helper(d);
+    assert_int_equal(driver_recover(d, NULL), 0);
+    expect_stored(d, "a", "1");
+    expect_work(d, 2, "put a 2");
+    expect(d, ASSENT_OP_ONE_PHASE, 2, ASSENT_RM_OK);
+    kill_helper(d);
+    expect_stored(d, "a", "2");
+}
+
 static void an_orderly_restart_keeps_what_is_prepared(void **state)
 {
     struct driver *d = *state;
@@ -262,6 +277,7 @@ int main(void)
         TEST(restored_branches_go_either_way),
         TEST(restored_and_new_branches_do_not_disturb_each_other),
         TEST(a_restored_branch_that_locks_all_keeps_nobody_waiting),
+        TEST(a_commit_is_on_disk_at_its_answer),
         TEST(an_orderly_restart_keeps_what_is_prepared),
     };
 #undef TEST

@@ -81,6 +81,10 @@ struct assent_xa_work {
     int (*unmark)(void *state, const struct assent_xa_branch *branch,
                   char reason[ASSENT_XA_REASON_BYTES]);
 
+    /* Outside of any branch, after xa_commit has answered XA_OK and before that is believed: brings
+     * to disk what the switch has left in memory. May be NULL, if its commits are durable. */
+    int (*sync)(void *state, char reason[ASSENT_XA_REASON_BYTES]);
+
     /* Outside of any branch: commits or rolls back a prepared branch by the resource manager's own
      * interface, durably. For those whose xa_commit does not know what their recovery has restored
      * (quirk end-by-plugin). *ret_code is an answer of xa_commit or xa_rollback: XA_OK, XAER_NOTA,
