@@ -1,14 +1,14 @@
 /*
- * xa_berkeley_db.c: a plug-in for the xa resource, for Berkeley DB 5.3, whose switch is db_xa_switch
- * of libdb-5.3.so. Work is one command: "put KEY VALUE", "del KEY" or "get KEY", in the database
+ * xa_berkeley_db.c: a plug-in for the xa resource, for Berkeley DB 5.3, whose switch is the
+ * db_xa_switch of libdb-5.3.so. Work is one command: "put KEY VALUE", "del KEY" or "get KEY", in the database
  * assent.db of the environment that the open string names. docs/xa.md tells how to use it.
  *
  * What Berkeley DB asks of it:
  *   - Handles are made with DB_XA_CREATE, opened before any branch has started, and used without a
  *     transaction: the library takes that of the thread.
  *   - One environment may be opened once in a process, so all threads share one rmid.
- *   - After a crash its xa_recover lists XIDs without format and lengths, and its xa_commit does not
- *     know them; DB_ENV->txn_recover does, and so `end` goes that way.
+ *   - After a crash its xa_recover lists XIDs without format and lengths, and its xa_commit does
+ *     not know them; DB_ENV->txn_recover does, and so `end` goes that way.
  *   - Its xa_commit leaves the commit in memory, so `sync` flushes the log.
  *   - Locks are not waited for, and cover pages: branches side by side may fail of each other.
  */

@@ -30,6 +30,7 @@ RESTRICTED = {
     "lmdb.h": ["common/store/", "participant/resources/kv"],
     "libpq-fe.h": ["participant/resources/postgres"],
     "curl/": ["participant/resources/http"],
+    "db.h": ["docs/examples/"],
     "protobuf-c/": ["proto/"],
     "jansson.h": ["coordinator/", "participant/"],
     "confuse.h": ["common/runtime/"],

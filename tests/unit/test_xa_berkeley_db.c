@@ -189,8 +189,8 @@ static void restored_branches_go_either_way(void **state)
     assert_int_equal(driver_recover(d, NULL), 0);
 }
 
-/* With many of some hundred bytes, branches lie on pages side by side; one of thousands needs a page
- * of its own, and so the first one. */
+/* With many of some hundred bytes, branches lie on pages side by side; one of thousands needs a
+ * page of its own, and so the first one. */
 static const char *long_put(char key, char fill, unsigned size)
 {
     static char text[4000];
