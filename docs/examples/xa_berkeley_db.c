@@ -1,7 +1,7 @@
 /*
  * xa_berkeley_db.c: a plug-in for the xa resource, for Berkeley DB 5.3, whose switch is the
- * db_xa_switch of libdb-5.3.so. Work is one command: "put KEY VALUE", "del KEY" or "get KEY", in the database
- * assent.db of the environment that the open string names. docs/xa.md tells how to use it.
+ * db_xa_switch of libdb-5.3.so. Work is one command: "put KEY VALUE", "del KEY" or "get KEY", in
+ * the database assent.db of the environment that the open string names; see docs/xa.md.
  *
  * What Berkeley DB asks of it:
  *   - Handles are made with DB_XA_CREATE, opened before any branch has started, and used without a

@@ -11,8 +11,8 @@
  * libraries. A branch gets a thread at its first work and keeps it up to prepare or rollback, so
  * everything up to there happens on the thread that started it (TMNOMIGRATE or not), and no other
  * branch is in work there. What is prepared or unknown goes to the finishing thread; with one
- * thread only, that one suspends its own branch for it. One mutex guards the queues, the table of branches
- * and which thread belongs to whom; what happens to a branch belongs to its thread.
+ * thread only, that one suspends its own branch for it. One mutex guards the queues, the table of
+ * branches and which thread belongs to whom; what happens to a branch belongs to its thread.
  */
 #ifndef ASSENT_XA_HOST_H
 #define ASSENT_XA_HOST_H

@@ -34,7 +34,7 @@ struct double_branch {
 extern pthread_mutex_t double_mutex;                       /* guards all that follows */
 extern _Thread_local struct double_branch *double_current; /* of this thread */
 extern _Thread_local int double_opened;                    /* its rmid, or 0 */
-extern bool double_registers;
+extern _Atomic bool double_registers;
 
 void double_trace(const char *function, int rmid, long flags, int code);
 /* The first line of the script for this function, taken out of it. */
