@@ -71,6 +71,7 @@ static int start(struct xa_link *link, char reason[ASSENT_REASON_MAX + 1])
     const struct timeval patience = {.tv_sec = (time_t)(link->parameters->call_timeout_ms / 1000),
                                      .tv_usec = (link->parameters->call_timeout_ms % 1000) * 1000};
     struct xa_request request = {.operation = XA_OP_SETUP, .size = sizeof(struct xa_setup)};
+    bool stopping;
     pid_t pid;
     int fds[2], r;
 
@@ -91,9 +92,10 @@ static int start(struct xa_link *link, char reason[ASSENT_REASON_MAX + 1])
     link->pid = pid;
     link->fd = fds[0];
     link->generation++;
+    stopping = link->stopping;
     pthread_mutex_unlock(&link->mutex);
-    if (xa_send(fds[0], &request, sizeof(request), &link->parameters->setup,
-                sizeof(link->parameters->setup)) == 0)
+    if (!stopping && xa_send(fds[0], &request, sizeof(request), &link->parameters->setup,
+                             sizeof(link->parameters->setup)) == 0)
         return 0;
     snprintf(reason, ASSENT_REASON_MAX + 1, "the helper process has ended at once");
     return ASSENT_E_UNAVAILABLE;
@@ -181,14 +183,17 @@ static void bury(struct xa_link *link, char reason[ASSENT_REASON_MAX + 1])
 {
     struct xa_exchange *exchange;
     int status = 0;
+    siginfo_t end;
 
     if (link->pid == 0)
         return;
     kill(link->pid, SIGKILL);
-    while (waitpid(link->pid, &status, 0) < 0 && errno == EINTR)
+    while (waitid(P_PID, (id_t)link->pid, &end, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         ;
     pthread_mutex_lock(&link->send_mutex);
     pthread_mutex_lock(&link->mutex);
+    /* Its id is given back only where nobody can send a signal to it any more. */
+    (void)waitpid(link->pid, &status, 0);
     if (reason[0] == '\0' && link->down[0] != '\0')
         snprintf(reason, ASSENT_REASON_MAX + 1, "%s", link->down);
     else if (reason[0] == '\0' && WIFSIGNALED(status))

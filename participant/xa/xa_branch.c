@@ -181,6 +181,7 @@ void host_branch_prepare(struct host_thread *thread, struct host_branch *branch,
     else
         code = xa->xa_prepare_entry(&branch->xid, thread->rmid, TMNOFLAGS);
     host_thread_note(thread, code);
+    host_heuristic_note(thread->host, branch->name, code);
     if (at_once && !one_phase && code == XA_OK)
         code = XA_RDONLY;
     host_answer(answer, one_phase ? XA_BY_ONE_PHASE : XA_BY_PREPARE, code,
@@ -208,5 +209,6 @@ void host_branch_rollback(struct host_thread *thread, struct host_branch *branch
         (void)end(thread, branch, TMFAIL);
     code = thread->host->xa->xa_rollback_entry(&branch->xid, thread->rmid, TMNOFLAGS);
     host_thread_note(thread, code);
+    host_heuristic_note(thread->host, branch->name, code);
     host_answer(answer, XA_BY_ROLLBACK, code, "xa_rollback");
 }

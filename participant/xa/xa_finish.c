@@ -140,27 +140,53 @@ static int listed(struct host_thread *thread, const struct host_job *job,
 
 /* --- branches that were ended alone ----------------------------------------------------------- */
 
-static struct host_heuristic *heuristic_find(struct host *host, const struct host_job *job)
+/* Under the mutex. */
+static struct host_heuristic *heuristic_find(struct host *host,
+                                             const uint8_t name[ASSENT_BRANCH_ID_BYTES])
 {
     struct host_heuristic *heuristic;
 
-    HASH_FIND(hh, host->heuristics, job->request.branch, ASSENT_BRANCH_ID_BYTES, heuristic);
+    HASH_FIND(hh, host->heuristics, name, ASSENT_BRANCH_ID_BYTES, heuristic);
     return heuristic;
 }
 
 /* One that cannot be noted is listed by xa_recover, and so comes back. */
-static void heuristic_note(struct host *host, const struct host_job *job, int code)
+void host_heuristic_note(struct host *host, const uint8_t name[ASSENT_BRANCH_ID_BYTES], int code)
 {
     struct host_heuristic *heuristic;
 
-    if (code < XA_HEURMIX || code > XA_HEURHAZ || heuristic_find(host, job) != NULL ||
-        HASH_COUNT(host->heuristics) >= HOST_BRANCHES_MAX ||
-        (heuristic = calloc(1, sizeof(*heuristic))) == NULL)
+    if (code < XA_HEURMIX || code > XA_HEURHAZ)
         return;
-    memcpy(heuristic->name, job->request.branch, sizeof(heuristic->name));
-    HASH_ADD(hh, host->heuristics, name, sizeof(heuristic->name), heuristic);
-    if (heuristic->hh.tbl == NULL)
-        free(heuristic);
+    pthread_mutex_lock(&host->mutex);
+    if (heuristic_find(host, name) == NULL && HASH_COUNT(host->heuristics) < HOST_BRANCHES_MAX &&
+        (heuristic = calloc(1, sizeof(*heuristic))) != NULL) {
+        memcpy(heuristic->name, name, sizeof(heuristic->name));
+        HASH_ADD(hh, host->heuristics, name, sizeof(heuristic->name), heuristic);
+        if (heuristic->hh.tbl == NULL)
+            free(heuristic);
+    }
+    pthread_mutex_unlock(&host->mutex);
+}
+
+static bool heuristic_known(struct host *host, const struct host_job *job)
+{
+    bool known;
+
+    pthread_mutex_lock(&host->mutex);
+    known = heuristic_find(host, job->request.branch) != NULL;
+    pthread_mutex_unlock(&host->mutex);
+    return known;
+}
+
+static void heuristic_drop(struct host *host, const struct host_job *job)
+{
+    struct host_heuristic *heuristic;
+
+    pthread_mutex_lock(&host->mutex);
+    heuristic = heuristic_find(host, job->request.branch);
+    HASH_DEL(host->heuristics, heuristic);
+    pthread_mutex_unlock(&host->mutex);
+    free(heuristic);
 }
 
 /* --- operations ------------------------------------------------------------------------------- */
@@ -194,7 +220,7 @@ static void end_prepared(struct host_thread *thread, const struct host_job *job,
     if (commit && code == XA_OK)
         (void)host_thread_sync(thread, answer);
     host_thread_note(thread, code);
-    heuristic_note(thread->host, job, code);
+    host_heuristic_note(thread->host, job->request.branch, code);
 }
 
 static void prove(struct host_thread *thread, const struct host_job *job,
@@ -229,14 +255,13 @@ static void forget(struct host_thread *thread, const struct host_job *job,
                    struct host_answer *answer)
 {
     const struct assent_xa_work *work = thread->host->work;
-    struct host_heuristic *heuristic = heuristic_find(thread->host, job);
     char reason[ASSENT_XA_REASON_BYTES] = "";
     struct assent_xa_branch name;
     XID xid;
 
     xa_xid_make(&job->id, &xid);
     memcpy(&name, &xid, sizeof(name));
-    if (heuristic != NULL) {
+    if (heuristic_known(thread->host, job)) {
         int code = thread->host->xa->xa_forget_entry(&xid, thread->rmid, TMNOFLAGS);
 
         host_thread_note(thread, code);
@@ -244,8 +269,7 @@ static void forget(struct host_thread *thread, const struct host_job *job,
             host_answer(answer, XA_BY_FORGET, code, "xa_forget");
             return;
         }
-        HASH_DEL(thread->host->heuristics, heuristic);
-        free(heuristic);
+        heuristic_drop(thread->host, job);
     }
     if (work->unmark != NULL && work->unmark(thread->state, &name, reason) != 0)
         host_answer(answer, XA_BY_HELPER, ASSENT_RM_UNAVAILABLE, "%.*s", ASSENT_XA_REASON_BYTES - 1,

@@ -93,8 +93,8 @@ struct host {
     const struct assent_xa_work *work;
     int fd;
     pthread_mutex_t send_mutex;
-    pthread_mutex_t mutex;             /* guards the rest, but for the next one */
-    struct host_heuristic *heuristics; /* the finishing thread's */
+    pthread_mutex_t mutex; /* guards the rest */
+    struct host_heuristic *heuristics;
     struct host_branch *branches;
     struct host_jobs waiting; /* work that waits for a thread */
     struct host_thread threads[HOST_THREADS_MAX + 1];
@@ -131,7 +131,9 @@ void host_branch_rollback(struct host_thread *thread, struct host_branch *branch
 /* Makes room for another branch on this thread. */
 void host_branch_suspend(struct host_thread *thread, struct host_branch *branch);
 
-/* xa_finish.c: on the finishing thread */
+/* xa_finish.c: on the finishing thread, but for the first */
+/* What was ended alone is forgotten later. */
+void host_heuristic_note(struct host *host, const uint8_t name[ASSENT_BRANCH_ID_BYTES], int code);
 void host_finish(struct host_thread *thread, const struct host_job *job,
                  struct host_answer *answer);
 void host_recover(struct host_thread *thread, struct host_answer *answer);

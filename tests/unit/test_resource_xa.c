@@ -46,6 +46,17 @@ static void what_was_ended_alone_is_forgotten_when_all_has_ended(void **state)
     expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
     expect(d, ASSENT_OP_FORGET, 2, ASSENT_RM_OK);
     assert_int_equal(count_in(trace(), "forget "), 2);
+    /* Nor does it matter in which call it was ended. */
+    expect_work(d, 3, "put a 1");
+    script("one-phase 6 heur\n");
+    expect(d, ASSENT_OP_ONE_PHASE, 3, ASSENT_RM_HEUR_ABORTED);
+    expect_work(d, 4, "put a 1");
+    script("rollback 5 heur\n");
+    expect(d, ASSENT_OP_ROLLBACK, 4, ASSENT_RM_HEUR_MIXED);
+    assert_int_equal(driver_recover(d, NULL), 3);
+    expect(d, ASSENT_OP_FORGET, 3, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_FORGET, 4, ASSENT_RM_OK);
+    assert_int_equal(driver_recover(d, NULL), 1);
     driver_fini(d);
 }
 
