@@ -61,7 +61,8 @@ class Double:
         """Committed rows, and the branches that are prepared."""
         rows, writes, prepared = {}, {}, set()
         path = self.directory / "journal"
-        for line in path.read_text().splitlines() if path.exists() else []:
+        text = path.read_text() if path.exists() else ""
+        for line in text[:text.rfind("\n") + 1].splitlines():  # the last may be half written
             what, xid, key, value = line.split(" ")
             if what == "write":
                 writes.setdefault(xid, {})[key] = value
