@@ -12,6 +12,7 @@
 
 #define LIMIT_MS      600000
 #define CELL_LIMIT_MS 120000
+#define EVENTS_MAX    20000000 /* blocked for all its time, a schedule has a million */
 #define FAILURES_MAX  10
 
 static void add_up(const struct sim_world *w, struct sim_totals *totals)
@@ -78,6 +79,8 @@ bool sim_run(struct sim_world *w, uint64_t seed, struct sim_totals *totals)
             sim_participant_event(w, event);
         }
         check(w, event);
+        if (w->events > EVENTS_MAX)
+            sim_violation(w, event->tx, "AC5: it never comes to rest");
     }
     if (w->violation == NULL)
         sim_check_end(w);

@@ -22,6 +22,9 @@ void sim_participant_land(struct sim_world *w, const struct sim_event *event)
 static void check_send(struct sim_world *w, uint32_t tx, struct sim_branch *b,
                        const struct assent_message *message)
 {
+    if (message->kind == ASSENT_MSG_ACK && message->result == ASSENT_RESULT_COMMITTED &&
+        b->writes && !b->committed)
+        sim_violation(w, tx, "a commit was acknowledged before the resource manager had obeyed");
     if (message->kind != ASSENT_MSG_VOTE)
         return;
     /* After a rollback, which only a decided abort brings, a restart that has lost the lazy record
