@@ -70,16 +70,17 @@ static void violated(uint32_t state, const char *wrong)
     wrong_state = state;
 }
 
+/* By a rule of its own, not the core's: a majority of the participants, among whom the coordinator
+ * counts as one when their number is even. */
 static bool holds_quorum(uint32_t live)
 {
-    struct assent_member rules;
-    struct assent_member_set set = {0};
+    uint32_t voters = options.participants, there = live >> 1;
 
-    assent_member_init(&rules, 0, options.participants);
-    for (uint32_t node = 0; node <= options.participants; node++)
-        if ((live >> node & 1) != 0)
-            assent_member_set_add(&set, node);
-    return assent_member_is_quorum(&rules, &set);
+    if (voters % 2 == 0) {
+        voters++;
+        there = live;
+    }
+    return 2 * (uint32_t)__builtin_popcount(there) > voters;
 }
 
 /* Whether theory says that these can finish without the others. */
