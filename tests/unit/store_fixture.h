@@ -52,11 +52,11 @@ __attribute__((visibility("default"))) int fdatasync(int fd)
 }
 
 struct fixture {
-    char parent[64];
-    char directory[96]; /* not made yet */
+    char parent[256];
+    char directory[264]; /* not made yet */
     struct assent_store_options options;
     struct assent_store *store;
-    char error[256];
+    char error[512];
     size_t completed;
     uint64_t tokens[TOKENS_MAX]; /* in the order they came */
     enum assent_decision standing;
@@ -66,11 +66,13 @@ struct fixture {
 static inline int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
+    const char *temporary = getenv("TMPDIR");
 
     atomic_store(&sync_mode, SYNC_WORKS);
     sem_init(&sync_entered, 0, 0);
     sem_init(&sync_released, 0, 0);
-    strcpy(f->parent, "/tmp/assent-store-XXXXXX");
+    snprintf(f->parent, sizeof(f->parent), "%s/assent-store-XXXXXX",
+             temporary != NULL ? temporary : "/tmp");
     if (mkdtemp(f->parent) == NULL)
         return -1;
     snprintf(f->directory, sizeof(f->directory), "%s/data", f->parent);

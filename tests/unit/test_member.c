@@ -66,6 +66,17 @@ static void a_quorum_is_a_majority_of_an_odd_number_of_voters(void **state)
     assert_false(quorum(0, 0, 0));
 }
 
+/* Lower, and a candidate could be given the coordinator's own. */
+static void the_first_ballot_is_the_coordinator_s_and_promised_from_the_start(void **state)
+{
+    (void)state;
+    for (uint32_t self = 0; self <= 4; self++) {
+        assent_member_init(&m, self, 4);
+        assert_int_equal(m.last_elected, ASSENT_BALLOT_FIRST);
+        assert_int_equal(m.last_attempt, 0);
+    }
+}
+
 static void no_two_candidates_share_a_ballot(void **state)
 {
     uint32_t seen[5][4] = {{0}};
@@ -288,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_set_holds_every_member),
         cmocka_unit_test(a_quorum_is_a_majority_of_an_odd_number_of_voters),
+        cmocka_unit_test(the_first_ballot_is_the_coordinator_s_and_promised_from_the_start),
         cmocka_unit_test(no_two_candidates_share_a_ballot),
         cmocka_unit_test(a_candidate_stands_above_what_it_has_promised),
         cmocka_unit_test(a_promise_is_never_taken_back),

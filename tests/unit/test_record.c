@@ -23,6 +23,8 @@ static struct assent_coord_record coord_sample(void)
     r.termination = ASSENT_TERMINATION_TIMEOUT;
     r.reason = ASSENT_REASON_VOTED_NO;
     r.reason_branch = 2;
+    r.last_elected = 12;
+    r.last_attempt = 11;
     r.begun_wall_ms = 1234567890123;
     r.decided_ms = 5;
     r.ended_ms = 9;
@@ -33,7 +35,7 @@ static struct assent_coord_record coord_sample(void)
     for (uint32_t i = 0; i < ASSENT_BRANCHES_MAX; i++)
         r.branches[i] = (struct assent_coord_record_branch){.number = i + 1,
                                                             .participant = i + 100,
-                                                            .epoch = 6,
+                                                            .epoch = i + 300,
                                                             .vote = ASSENT_VOTE_YES,
                                                             .result = ASSENT_RESULT_HAZARD,
                                                             .voted_ms = 3,
@@ -53,9 +55,24 @@ static void coordinator_records_round_trip(void **state)
     memset(&b, 0xff, sizeof(b));
     assert_int_equal(assent_coord_record_decode(bytes, size, &b), 0);
     assert_int_equal(b.branch_count, a.branch_count);
+    assert_int_equal(b.branches[63].number, 64);
     assert_int_equal(b.branches[63].participant, 163);
+    assert_int_equal(b.branches[63].epoch, 363);
+    assert_int_equal(b.branches[63].vote, ASSENT_VOTE_YES);
     assert_int_equal(b.branches[63].result, ASSENT_RESULT_HAZARD);
+    assert_int_equal(b.branches[63].voted_ms, 3);
+    assert_int_equal(b.branches[63].done_ms, 8);
+    assert_int_equal(b.kind, a.kind);
+    assert_int_equal(b.decision, a.decision);
     assert_int_equal(b.outcome, a.outcome);
+    assert_int_equal(b.protocol, a.protocol);
+    assert_int_equal(b.termination, a.termination);
+    assert_int_equal(b.reason, a.reason);
+    assert_int_equal(b.reason_branch, a.reason_branch);
+    assert_int_equal(b.last_elected, 12);
+    assert_int_equal(b.last_attempt, 11);
+    assert_int_equal(b.decided_ms, a.decided_ms);
+    assert_int_equal(b.ended_ms, a.ended_ms);
     assert_int_equal(b.begun_wall_ms, a.begun_wall_ms);
     assert_int_equal(b.ended_age_ms, a.ended_age_ms);
     assert_string_equal(b.key, a.key);
@@ -63,21 +80,33 @@ static void coordinator_records_round_trip(void **state)
     assert_int_equal(assent_coord_record_encode(&a, bytes, size - 1, &size), ASSENT_E_TOO_BIG);
 }
 
+static struct assent_part_record part_sample(void)
+{
+    return (struct assent_part_record){
+        .kind = ASSENT_PART_RECORD_PRECOMMITTED,
+        .decision = ASSENT_DECISION_COMMIT,
+        .gtrid = assent_gtrid_make(1, 2, 3, 4),
+        .branch = 9,
+        .incarnation = 4,
+        .epoch = 5,
+        .protocol = ASSENT_3PC,
+        .termination = ASSENT_TERMINATION_TIMEOUT,
+        .branch_count = 3,
+        .timeout_ms = 1500,
+        .result = ASSENT_RESULT_MIXED,
+        .reason = ASSENT_REASON_ALONE,
+        .witness = true,
+        .last_elected = 12,
+        .last_attempt = 11,
+        .resource = "kv",
+        .peer_count = 2,
+        .peers = {{.number = 100, .epoch = 300}, {.number = 101, .epoch = 301}},
+    };
+}
+
 static void participant_records_round_trip(void **state)
 {
-    struct assent_part_record a = {.kind = ASSENT_PART_RECORD_PRECOMMITTED,
-                                   .gtrid = assent_gtrid_make(1, 2, 3, 4),
-                                   .branch = 9,
-                                   .incarnation = 4,
-                                   .epoch = 5,
-                                   .protocol = ASSENT_3PC,
-                                   .termination = ASSENT_TERMINATION_TIMEOUT,
-                                   .branch_count = 3,
-                                   .timeout_ms = 1500,
-                                   .result = ASSENT_RESULT_MIXED,
-                                   .reason = ASSENT_REASON_ALONE,
-                                   .resource = "kv"},
-                              b;
+    struct assent_part_record a = part_sample(), b;
     uint8_t bytes[ASSENT_RECORD_BYTES_MAX];
     size_t size;
 
@@ -85,15 +114,31 @@ static void participant_records_round_trip(void **state)
     assert_int_equal(assent_part_record_encode(&a, bytes, sizeof(bytes), &size), 0);
     assert_int_equal(assent_part_record_decode(bytes, size, &b), 0);
     assert_int_equal(b.kind, a.kind);
+    assert_int_equal(b.decision, a.decision);
+    assert_int_equal(bytes[0], ASSENT_DECISION_COMMIT);
+    assert_memory_equal(&b.gtrid, &a.gtrid, sizeof(b.gtrid));
     assert_int_equal(b.branch, 9);
+    assert_int_equal(b.incarnation, 4);
+    assert_int_equal(b.epoch, 5);
+    assert_int_equal(b.protocol, a.protocol);
+    assert_int_equal(b.termination, a.termination);
+    assert_int_equal(b.branch_count, 3);
     assert_int_equal(b.timeout_ms, 1500);
     assert_int_equal(b.result, ASSENT_RESULT_MIXED);
+    assert_int_equal(b.reason, ASSENT_REASON_ALONE);
+    assert_true(b.witness);
+    assert_int_equal(b.last_elected, 12);
+    assert_int_equal(b.last_attempt, 11);
     assert_string_equal(b.resource, "kv");
+    assert_int_equal(b.peer_count, 2);
+    assert_int_equal(b.peers[1].number, 101);
+    assert_int_equal(b.peers[1].epoch, 301);
 }
 
 static void newer_records_are_refused_as_newer(void **state)
 {
     struct assent_coord_record a = coord_sample(), b;
+    struct assent_part_record p = part_sample(), q;
     uint8_t bytes[ASSENT_RECORD_BYTES_MAX];
     size_t size;
 
@@ -101,11 +146,15 @@ static void newer_records_are_refused_as_newer(void **state)
     assert_int_equal(assent_coord_record_encode(&a, bytes, sizeof(bytes), &size), 0);
     bytes[1] = ASSENT_RECORD_VERSION + 1;
     assert_int_equal(assent_coord_record_decode(bytes, size, &b), ASSENT_E_VERSION);
+    assert_int_equal(assent_part_record_encode(&p, bytes, sizeof(bytes), &size), 0);
+    bytes[1] = ASSENT_RECORD_VERSION + 1;
+    assert_int_equal(assent_part_record_decode(bytes, size, &q), ASSENT_E_VERSION);
 }
 
 static void every_cut_and_extra_byte_is_refused(void **state)
 {
     struct assent_coord_record a = coord_sample(), b;
+    struct assent_part_record p = part_sample(), q;
     uint8_t bytes[ASSENT_RECORD_BYTES_MAX + 1] = {0};
     size_t size;
 
@@ -114,6 +163,10 @@ static void every_cut_and_extra_byte_is_refused(void **state)
     for (size_t cut = 0; cut < size; cut++)
         assert_int_equal(assent_coord_record_decode(bytes, cut, &b), ASSENT_E_CORRUPT);
     assert_int_equal(assent_coord_record_decode(bytes, size + 1, &b), ASSENT_E_CORRUPT);
+    assert_int_equal(assent_part_record_encode(&p, bytes, ASSENT_RECORD_BYTES_MAX, &size), 0);
+    for (size_t cut = 0; cut < size; cut++)
+        assert_int_equal(assent_part_record_decode(bytes, cut, &q), ASSENT_E_CORRUPT);
+    assert_int_equal(assent_part_record_decode(bytes, size + 1, &q), ASSENT_E_CORRUPT);
 }
 
 static void random_bytes_never_break_the_decoders(void **state)

@@ -2,10 +2,12 @@
 #include "store_fixture.h"
 
 #include <linux/magic.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 /* What the file system of every directory pretends to be; the executable's symbol goes first. */
 static long pretended_type;
+static atomic_bool disk_full;
 
 __attribute__((visibility("default"))) int fstatfs(int fd, struct statfs *status)
 {
@@ -13,6 +15,17 @@ __attribute__((visibility("default"))) int fstatfs(int fd, struct statfs *status
 
     status->f_type = (__fsword_t)pretended_type;
     return result;
+}
+
+__attribute__((visibility("default"))) int fstatvfs(int fd, struct statvfs *status)
+{
+    struct statfs real;
+
+    if (syscall(SYS_fstatfs, fd, &real) < 0)
+        return -1;
+    *status = (struct statvfs){.f_bavail = atomic_load(&disk_full) ? 0 : real.f_bavail,
+                               .f_frsize = (unsigned long)real.f_frsize};
+    return 0;
 }
 
 static bool count_one(const void *key, size_t key_size, const void *value, size_t value_size,
@@ -384,6 +397,9 @@ static void each_opening_raises_the_incarnation_and_keeps_the_log_id(void **stat
     assert_int_equal(assent_store_first_incarnation(f->store), 1);
     memcpy(first, assent_store_log_id(f->store), sizeof(first));
     assert_memory_not_equal(first, zero, sizeof(first));
+    /* Old enough that a store just opened cannot be as old by itself. */
+    while (assent_store_age_ms(f->store) < 300)
+        poll(NULL, 0, 10);
     put_and_wait(f, 1, "v", 1, 0);
     age_ms = assent_store_age_ms(f->store);
     close_store(f);
@@ -419,6 +435,19 @@ static void a_new_log_may_begin_with_any_incarnation(void **state)
     open_store(f);
     assert_int_equal(assent_store_incarnation(f->store), 7001);
     assert_int_equal(assent_store_first_incarnation(f->store), 7000);
+}
+
+static void the_last_incarnation_is_never_passed(void **state)
+{
+    struct fixture *f = *state;
+
+    f->options.first_incarnation = 0xffffff;
+    open_store(f);
+    assert_int_equal(assent_store_incarnation(f->store), 0xffffff);
+    close_store(f);
+    assert_int_equal(assent_store_open(&f->options, &f->store, f->error, sizeof(f->error)),
+                     ASSENT_E_LIMIT);
+    assert_non_null(strstr(f->error, "16777215"));
 }
 
 static void puts_until_no_room(struct fixture *f, uint64_t *count)
@@ -470,6 +499,24 @@ static void a_low_disk_is_no_room(void **state)
     assert_false(assent_store_has_room(f->store));
     put_and_wait(f, 1, "v", 1, 0);
     assert_false(assent_store_has_room(f->store));
+}
+
+static void room_on_the_disk_that_comes_back_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    struct timespec now, deadline;
+
+    f->options.disk_low_bytes = 1;
+    atomic_store(&disk_full, true);
+    open_store(f);
+    assert_false(assent_store_has_room(f->store));
+    atomic_store(&disk_full, false);
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    do {
+        poll(NULL, 0, 10);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        assert_true(now.tv_sec - deadline.tv_sec < DEADLINE_MS / 1000);
+    } while (!assent_store_has_room(f->store));
 }
 
 static void storage_that_may_forget_is_refused(void **state)
@@ -527,8 +574,10 @@ int main(void)
         T(a_completion_may_put_again),
         T(each_opening_raises_the_incarnation_and_keeps_the_log_id),
         T(a_new_log_may_begin_with_any_incarnation),
+        T(the_last_incarnation_is_never_passed),
         T(room_ends_at_80_percent_and_comes_back_with_deletes),
         T(a_low_disk_is_no_room),
+        T(room_on_the_disk_that_comes_back_is_noticed),
         T(storage_that_may_forget_is_refused),
     };
 

@@ -12,7 +12,7 @@
 
 static const char *file_in(struct fixture *f, const char *name)
 {
-    static char path[160];
+    static char path[300];
 
     snprintf(path, sizeof(path), "%s/%s", f->directory, name);
     return path;
@@ -151,16 +151,19 @@ static void records_without_a_format_are_refused_and_an_unused_log_is_not(void *
     assert_refused(f, ASSENT_E_CORRUPT, "no FORMAT");
 }
 
-/* Changes one byte of the stored value of a transaction, behind the store's back. */
-static void damage(struct fixture *f, uint64_t number, size_t offset, uint8_t change)
+/* Behind the store's back: puts the stored value of a transaction under a number of a table, with
+ * one byte changed. */
+static void misplace(struct fixture *f, uint64_t number, const char *to_table, uint64_t to,
+                     size_t offset, uint8_t change)
 {
-    uint8_t key[8], copy[256];
+    uint8_t key[8], to_key[8], copy[256];
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi table;
     MDB_val k = {.mv_size = sizeof(key), .mv_data = key}, v;
 
     key_of(number, key);
+    key_of(to, to_key);
     assert_int_equal(mdb_env_create(&env), 0);
     assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
     assert_int_equal(mdb_env_open(env, f->directory, MDB_NOTLS, 0600), 0);
@@ -171,9 +174,16 @@ static void damage(struct fixture *f, uint64_t number, size_t offset, uint8_t ch
     memcpy(copy, v.mv_data, v.mv_size);
     copy[offset] ^= change;
     v.mv_data = copy;
+    k.mv_data = to_key;
+    assert_int_equal(mdb_dbi_open(txn, to_table, 0, &table), 0);
     assert_int_equal(mdb_put(txn, table, &k, &v, 0), 0);
     assert_int_equal(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
+}
+
+static void damage(struct fixture *f, uint64_t number, size_t offset, uint8_t change)
+{
+    misplace(f, number, "transaction", number, offset, change);
 }
 
 static bool see_status(const void *key, size_t key_size, const void *value, size_t value_size,
@@ -218,6 +228,26 @@ static void a_damaged_record_is_reported_by_get_and_scan(void **state)
     assert_int_equal(statuses[2], ASSENT_E_CORRUPT);
     assert_int_equal(statuses[3], ASSENT_E_VERSION);
     assert_int_equal(statuses[4], ASSENT_E_CORRUPT);
+}
+
+static void a_record_that_turns_up_elsewhere_is_damage(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t found[16], key[8];
+    size_t size;
+
+    open_store(f);
+    put_and_wait(f, 1, "value", 5, 0);
+    close_store(f);
+    misplace(f, 1, "transaction", 2, 0, 0);
+    misplace(f, 1, "branch", 1, 0, 0);
+    open_store(f);
+    key_of(1, key);
+    assert_int_equal(get_number(f->store, 1, found, sizeof(found), &size), 0);
+    assert_int_equal(get_number(f->store, 2, found, sizeof(found), &size), ASSENT_E_CORRUPT);
+    assert_int_equal(assent_store_get(f->store, ASSENT_TABLE_BRANCH, key, sizeof(key), found,
+                                      sizeof(found), &size),
+                     ASSENT_E_CORRUPT);
 }
 
 /* --- Processes that die. A child reports each completed number to the parent over a pipe. --- */
@@ -439,6 +469,7 @@ int main(void)
         T(a_lost_or_cut_log_is_refused),
         T(records_without_a_format_are_refused_and_an_unused_log_is_not),
         T(a_damaged_record_is_reported_by_get_and_scan),
+        T(a_record_that_turns_up_elsewhere_is_damage),
         T(a_full_map_ends_the_process_without_a_completion),
         T(a_failing_sync_ends_the_process_without_a_completion),
         T(a_failing_write_ends_the_process_without_a_completion),

@@ -423,6 +423,37 @@ static void a_coordinator_whose_acknowledgements_fail_stands(void **state)
     assert_int_equal(c.reason, ASSENT_REASON_TERMINATED);
 }
 
+/* What it learns during a write is not asked for again. */
+static void a_coordinator_obeys_what_it_learned_while_writing(void **state)
+{
+    (void)state;
+    pre_commit(3);
+    now = c.timer_ms;
+    coord_step((struct assent_coord_event){.kind = ASSENT_COORD_EV_TIMER});
+    coord_hear(2, (struct assent_message){.kind = ASSENT_MSG_COMMIT});
+    assert_int_equal(c.outcome, ASSENT_OUTCOME_UNKNOWN);
+    coord_durable(ASSENT_COORD_RECORD_PRECOMMIT);
+    assert_int_equal(c.outcome, ASSENT_OUTCOME_COMMITTED);
+    assert_int_equal(c.phase, ASSENT_COORD_COMMITTING);
+}
+
+/* Somebody may have committed against it under an unsafe policy, which must come to light. */
+static void an_abort_after_pre_commit_is_never_given_up(void **state)
+{
+    (void)state;
+    pre_commit(3);
+    now = c.timer_ms;
+    coord_step((struct assent_coord_event){.kind = ASSENT_COORD_EV_TIMER});
+    coord_durable(ASSENT_COORD_RECORD_PRECOMMIT);
+    coord_hear(2, (struct assent_message){.kind = ASSENT_MSG_ABORT});
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(c.phase, ASSENT_COORD_ABORTING);
+        now = c.timer_ms;
+        coord_step((struct assent_coord_event){.kind = ASSENT_COORD_EV_TIMER});
+        assert_int_equal(coord_count(ASSENT_COORD_ACT_SEND), 3);
+    }
+}
+
 static void a_coordinator_comes_back_as_one_among_others(void **state)
 {
     struct assent_coord_record record;
@@ -465,6 +496,8 @@ int main(void)
         cmocka_unit_test_setup(two_phase_peers_tell_what_they_know, fresh),
         cmocka_unit_test_setup(a_quorum_of_pre_commits_is_the_decision, fresh),
         cmocka_unit_test_setup(a_coordinator_whose_acknowledgements_fail_stands, fresh),
+        cmocka_unit_test_setup(a_coordinator_obeys_what_it_learned_while_writing, fresh),
+        cmocka_unit_test_setup(an_abort_after_pre_commit_is_never_given_up, fresh),
         cmocka_unit_test_setup(a_coordinator_comes_back_as_one_among_others, fresh),
     };
 
