@@ -1,8 +1,8 @@
 #!/bin/bash
 # Everything that must hold, from a fresh clone: builds with two compilers, unit tests, the
-# simulator, the explorer, real processes, sanitizers, the release build, lint. Ends with one line
-# "N passed, N failed, N skipped"; exits non-zero if anything failed. A stage that fails does not
-# stop the others. Logs and results lie in build-check/.
+# simulator, the explorer, models, seeded mistakes, real processes, sanitizers, the release build,
+# lint. Ends with one line "N passed, N failed, N skipped"; exits non-zero if anything failed. A
+# stage that fails does not stop the others. Logs and results lie in build-check/.
 #
 #   ./check.sh            all stages
 #   ./check.sh lint ...   only the stages named (builds they need must be there already)
@@ -114,6 +114,12 @@ model() {
     /usr/bin/python3 tests/model/run.py --jobs "$jobs" --junit "$out/logs/model.xml"
 }
 
+# Every fourth seeded mistake; all of them: run.py alone.
+mutants() {
+    /usr/bin/python3 tests/mutants/run.py --build "$out/mutants" --jobs "$jobs" --step 4 \
+        --junit "$out/logs/mutants.xml"
+}
+
 if ! install_packages >"$out/logs/packages.log" 2>&1 </dev/null; then
     tail -n 20 "$out/logs/packages.log"
     echo "cannot install packages: see $out/logs/packages.log"
@@ -133,6 +139,7 @@ stage simulator simulate
 stage explorer "$out/gcc/tests/explore/assent-explore" --all
 stage replay replay
 stage model model
+stage mutants mutants
 export ASSENT_CYCLES=$cycles ASSENT_REPLIES=$replies
 stage integration pytests integration gcc 1 -n "$jobs" tests/integration
 export ASSENT_CYCLES=$((cycles / 2)) ASSENT_REPLIES=$((replies / 5))
