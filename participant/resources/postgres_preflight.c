@@ -49,38 +49,25 @@ enum fact {
     FACTS
 };
 
-__attribute__((format(printf, 3, 4))) static void report(const struct postgres *pg, bool warning,
-                                                         const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    if (pg->report != NULL)
-        pg->report(pg->report_context, warning, text);
-}
-
 /* One statement by itself. */
 static void ask(struct postgres_conn *conn, const char *sql, struct postgres_outcome *outcome)
 {
     postgres_send(conn, sql, 0, NULL);
     postgres_sync(conn);
-    postgres_collect(conn, assent_now_ms() + POSTGRES_FINISH_MS, outcome);
+    postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, outcome);
 }
 
 /* The row of facts, to be cleared by the caller; NULL with a sentence in reason. */
 static PGresult *ask_facts(struct postgres_conn *conn, char reason[ASSENT_REASON_MAX + 1])
 {
-    uint64_t deadline_ms = assent_now_ms() + POSTGRES_FINISH_MS;
+    uint64_t deadline_ms = assent_now_ms() + SQL_FINISH_MS;
     struct postgres_outcome outcome;
     PGresult *facts = NULL;
 
     postgres_send(conn, facts_sql, 0, NULL);
     postgres_sync(conn);
-    if (conn->broken || postgres_result(conn, deadline_ms, &facts) != 0) {
-        conn->broken = true;
+    if (conn->base.broken || postgres_result(conn, deadline_ms, &facts) != 0) {
+        conn->base.broken = true;
         snprintf(reason, ASSENT_REASON_MAX + 1, "no answer in time");
         return NULL;
     }
@@ -107,29 +94,31 @@ static int refuse(const struct postgres_conn *conn, PGresult *facts, char *reaso
     return 0;
 }
 
-static void warn(const struct postgres *pg, PGresult *facts)
+static void warn(const struct sql_database *db, PGresult *facts)
 {
     long room = strtol(PQgetvalue(facts, 0, CONNECTIONS), NULL, 10);
 
     if (strcmp(PQgetvalue(facts, 0, FSYNC), "off") == 0)
-        report(pg, true, "fsync is off: a crash of the machine loses votes and commits");
+        sql_report(db, true, "fsync is off: a crash of the machine loses votes and commits");
     if (strcmp(PQgetvalue(facts, 0, FULL_PAGE_WRITES), "off") == 0)
-        report(pg, true, "full_page_writes is off: a crash of the machine can damage the database");
+        sql_report(db, true,
+                   "full_page_writes is off: a crash of the machine can damage the database");
     if (strcmp(PQgetvalue(facts, 0, SYNCHRONOUS_COMMIT), "off") == 0)
-        report(pg, true,
-               "synchronous_commit is off: a commit in one phase that was answered can be lost");
-    if (room < (long)(pg->connections_max + POSTGRES_LANES))
-        report(pg, true,
-               "max_connections leaves %ld sessions, fewer than connections=%llu and %u more", room,
-               (unsigned long long)pg->connections_max, POSTGRES_LANES);
+        sql_report(
+            db, true,
+            "synchronous_commit is off: a commit in one phase that was answered can be lost");
+    if (room < (long)(db->connections_max + SQL_LANES))
+        sql_report(db, true,
+                   "max_connections leaves %ld sessions, fewer than connections=%llu and %u more",
+                   room, (unsigned long long)db->connections_max, SQL_LANES);
     if (strcmp(PQgetvalue(facts, 0, OTHERS), "0") != 0)
-        report(pg, true,
-               "%s prepared branches belong to another role than %s, which cannot end them",
-               PQgetvalue(facts, 0, OTHERS), PQgetvalue(facts, 0, ROLE));
+        sql_report(db, true,
+                   "%s prepared branches belong to another role than %s, which cannot end them",
+                   PQgetvalue(facts, 0, OTHERS), PQgetvalue(facts, 0, ROLE));
 }
 
 /* Somebody else may make it at the same moment; then the second attempt finds it. */
-static int make_marker(const struct postgres *pg, struct postgres_conn *conn, char *reason)
+static int make_marker(const struct sql_database *db, struct postgres_conn *conn, char *reason)
 {
     struct postgres_outcome schema, table;
 
@@ -137,7 +126,7 @@ static int make_marker(const struct postgres *pg, struct postgres_conn *conn, ch
         ask(conn, "CREATE SCHEMA IF NOT EXISTS assent", &schema);
         ask(conn, CREATE_MARKER, &table);
         if (table.kind == POSTGRES_DONE) {
-            report(pg, false, "table assent.marker was made");
+            sql_report(db, false, "table assent.marker was made");
             return 0;
         }
     }
@@ -164,7 +153,7 @@ static int measure_sync(struct postgres_conn *conn, uint64_t *ret_us, char *reas
                       " at < now() - interval '" TOMBSTONE_LIFE "')",
                       0, NULL);
         postgres_sync(conn);
-        postgres_collect(conn, assent_now_ms() + POSTGRES_FINISH_MS, &outcome);
+        postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
         if (outcome.kind != POSTGRES_DONE)
             return FAIL("table assent.marker cannot be used (%.100s). Run: GRANT USAGE ON SCHEMA "
                         "assent TO role; GRANT SELECT, INSERT, DELETE ON assent.marker TO role",
@@ -176,9 +165,10 @@ static int measure_sync(struct postgres_conn *conn, uint64_t *ret_us, char *reas
     return 0;
 }
 
-int postgres_preflight(struct postgres *pg, struct postgres_conn *conn,
+int postgres_preflight(struct sql_database *db, struct sql_session *lane,
                        char reason[ASSENT_REASON_MAX + 1])
 {
+    struct postgres_conn *conn = postgres_conn_of(lane);
     PGresult *facts = ask_facts(conn, reason);
     uint64_t sync_us = 0;
     int r;
@@ -187,18 +177,19 @@ int postgres_preflight(struct postgres *pg, struct postgres_conn *conn,
         return ASSENT_E_UNAVAILABLE;
     r = refuse(conn, facts, reason);
     if (r == 0)
-        warn(pg, facts);
+        warn(db, facts);
     if (r == 0 && PQgetvalue(facts, 0, HAS_MARKER)[0] != 't')
-        r = make_marker(pg, conn, reason);
+        r = make_marker(db, conn, reason);
     if (r == 0)
         r = measure_sync(conn, &sync_us, reason);
     if (r == 0)
-        report(pg, false,
-               "PostgreSQL %s, database %s, role %s: max_prepared_transactions %s, isolation %s, "
-               "a sync takes %llu us",
-               PQgetvalue(facts, 0, VERSION), PQgetvalue(facts, 0, DATABASE),
-               PQgetvalue(facts, 0, ROLE), PQgetvalue(facts, 0, MAX_PREPARED),
-               PQgetvalue(facts, 0, ISOLATION), (unsigned long long)sync_us);
+        sql_report(
+            db, false,
+            "PostgreSQL %s, database %s, role %s: max_prepared_transactions %s, isolation %s, "
+            "a sync takes %llu us",
+            PQgetvalue(facts, 0, VERSION), PQgetvalue(facts, 0, DATABASE),
+            PQgetvalue(facts, 0, ROLE), PQgetvalue(facts, 0, MAX_PREPARED),
+            PQgetvalue(facts, 0, ISOLATION), (unsigned long long)sync_us);
     PQclear(facts);
     return r;
 }

@@ -1,21 +1,13 @@
 /*
  * postgres_work.c: runs the statements of one piece of work inside a branch. The whole of it is one
  * journey: begin if need be, the time-outs, every statement, and whether PostgreSQL has given the
- * transaction an id, which it does at the first write. Rows arrive one by one and are counted, so
- * that no answer grows beyond its bounds in memory.
- *
- * The reply is {"results":[{"command":"SELECT","columns":[...],"rows":[[...],...],"count":N},
- * {"command":"UPDATE","count":N}]}: integers and booleans as such, null as null, all else as the
- * text that PostgreSQL writes.
+ * transaction an id, which it does at the first write. Rows arrive one by one.
  */
 #include "postgres.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <jansson.h>
 
 #include "runtime.h"
 
@@ -25,116 +17,73 @@
 #define TYPE_INT2 21
 #define TYPE_INT4 23
 
-#define REPLY_GRACE_MS 2000 /* the server's own time-outs speak first */
-#define CELL_BYTES     8    /* what a value counts for beside its text */
-
 struct work {
-    struct postgres *pg;
-    struct postgres_branch *branch;
+    struct sql_database *db;
+    struct sql_branch *branch;
     struct postgres_conn *conn;
     struct assent_call *call;
-    struct postgres_statements all;
+    struct sql_statements all;
     uint64_t deadline_ms;
-    json_t *results;
-    size_t row_count, reply_bytes;
-    char reason[ASSENT_REASON_MAX + 1]; /* of the first failure; "": none */
-    bool lost;                          /* that was the loss of the session, or there is none */
+    struct sql_reply reply;
+    bool lost; /* its failure was the loss of the session, or there is none */
 };
-
-__attribute__((format(printf, 2, 3))) static void fail(struct work *work, const char *format, ...)
-{
-    va_list arguments;
-
-    if (work->reason[0] != '\0')
-        return;
-    va_start(arguments, format);
-    vsnprintf(work->reason, sizeof(work->reason), format, arguments);
-    va_end(arguments);
-}
 
 static void fail_lost(struct work *work, const char *reason)
 {
-    work->lost |= work->reason[0] == '\0';
-    fail(work, "%s", reason);
-}
-
-/* Too much to be read to its end: the session goes. */
-static void give_up(struct work *work, size_t number, const char *what, unsigned bound)
-{
-    fail(work, "statement %zu: %s over %u", number, what, bound);
-    work->conn->broken = true;
-}
-
-/* --- rows ------------------------------------------------------------------------------------- */
-
-static json_t *cell(const PGresult *rows, int row, int column)
-{
-    const char *text = PQgetvalue(rows, row, column);
-
-    if (PQgetisnull(rows, row, column))
-        return json_null();
-    switch (PQftype(rows, column)) {
-    case TYPE_BOOL:
-        return json_boolean(text[0] == 't');
-    case TYPE_INT8:
-    case TYPE_INT2:
-    case TYPE_INT4:
-        return json_integer(strtoll(text, NULL, 10));
-    default:
-        return json_stringn(text, (size_t)PQgetlength(rows, row, column));
-    }
-}
-
-static void add_columns(struct work *work, size_t number, json_t *result, const PGresult *rows)
-{
-    json_t *columns = json_array();
-
-    for (int i = 0; i < PQnfields(rows); i++) {
-        work->reply_bytes += strlen(PQfname(rows, i)) + CELL_BYTES;
-        if (json_array_append_new(columns, json_string(PQfname(rows, i))) != 0)
-            fail(work, "statement %zu: a column's name is not UTF-8, or out of memory", number);
-    }
-    if (json_object_set_new(result, "columns", columns) != 0 ||
-        json_object_set_new(result, "rows", json_array()) != 0)
-        fail(work, "out of memory");
-}
-
-static void add_row(struct work *work, size_t number, json_t *result, const PGresult *rows)
-{
-    json_t *row = json_array();
-
-    work->row_count++;
-    for (int i = 0; i < PQnfields(rows); i++)
-        work->reply_bytes += (size_t)PQgetlength(rows, 0, i) + CELL_BYTES;
-    if (work->row_count > POSTGRES_ROWS_MAX)
-        give_up(work, number, "the rows of the reply are", POSTGRES_ROWS_MAX);
-    else if (work->reply_bytes > POSTGRES_REPLY_BYTES_MAX)
-        give_up(work, number, "the bytes of the reply are", POSTGRES_REPLY_BYTES_MAX);
-    for (int i = 0; work->reason[0] == '\0' && i < PQnfields(rows); i++)
-        if (json_array_append_new(row, cell(rows, 0, i)) != 0)
-            fail(work, "statement %zu: column \"%.60s\" is not UTF-8, or out of memory", number,
-                 PQfname(rows, i));
-    if (json_array_append_new(json_object_get(result, "rows"), row) != 0)
-        fail(work, "out of memory");
+    work->lost |= work->reply.reason[0] == '\0';
+    sql_reply_fail(&work->reply, "%s", reason);
 }
 
 /* --- one statement's results ------------------------------------------------------------------ */
 
-static void end_statement(struct work *work, size_t number, json_t *result, PGresult *last)
+static void add_columns(struct work *work, const PGresult *rows)
 {
-    const struct postgres_statement *statement = &work->all.statements[number - 1];
-    const char *count = PQcmdTuples(last);
+    sql_reply_table(&work->reply);
+    for (int i = 0; i < PQnfields(rows); i++)
+        sql_reply_column(&work->reply, PQfname(rows, i));
+}
+
+static void add_row(struct work *work, const PGresult *rows)
+{
+    size_t count = (size_t)PQnfields(rows);
+    struct sql_cell *cells = calloc(count + 1, sizeof(*cells));
+
+    for (size_t i = 0; cells != NULL && i < count; i++) {
+        int column = (int)i;
+
+        cells[i].text = PQgetvalue(rows, 0, column);
+        cells[i].size = (size_t)PQgetlength(rows, 0, column);
+        switch (PQftype(rows, column)) {
+        case TYPE_BOOL:
+            cells[i].kind = SQL_BOOLEAN;
+            break;
+        case TYPE_INT8:
+        case TYPE_INT2:
+        case TYPE_INT4:
+            cells[i].kind = SQL_INTEGER;
+            break;
+        default:
+            cells[i].kind = SQL_TEXT;
+        }
+        if (PQgetisnull(rows, 0, column))
+            cells[i].kind = SQL_NULL;
+    }
+    /* Too much to be read to its end: the session goes. */
+    if (cells == NULL || !sql_reply_row(&work->reply, cells, count)) {
+        sql_reply_fail(&work->reply, "out of memory");
+        work->conn->base.broken = true;
+    }
+    free(cells);
+}
+
+static void end_statement(struct work *work, size_t number, const PGresult *last)
+{
+    const char *count = PQcmdTuples((PGresult *)(uintptr_t)last);
     char tag[32];
 
     postgres_tag(last, tag);
-    if (json_object_set_new(result, "command", json_string(tag)) != 0)
-        fail(work, "out of memory");
-    if (count[0] != '\0' &&
-        json_object_set_new(result, "count", json_integer(strtoll(count, NULL, 10))) != 0)
-        fail(work, "out of memory");
-    if (statement->rows_wanted >= 0 && strtoll(count, NULL, 10) != statement->rows_wanted)
-        fail(work, "statement %zu: %s of %s rows, not %lld", number, tag, count[0] ? count : "no",
-             statement->rows_wanted);
+    sql_reply_end(&work->reply, tag, count[0] != '\0' ? strtoll(count, NULL, 10) : -1,
+                  work->all.statements[number - 1].rows_wanted);
 }
 
 /* An error of the server, or its silence. */
@@ -151,22 +100,23 @@ static void note_trouble(struct work *work, size_t number, const PGresult *resul
     if (outcome.kind == POSTGRES_LOST)
         fail_lost(work, outcome.text);
     else if (number > 0)
-        fail(work, "statement %zu: %s", number, outcome.text);
+        sql_reply_fail(&work->reply, "statement %zu: %s", number, outcome.text);
     else
-        fail(work, "%s", outcome.text);
+        sql_reply_fail(&work->reply, "%s", outcome.text);
 }
 
 /* Takes the results of one statement; number 0: of one that is not the application's. False: there
  * are no more, because the session is lost. */
 static bool take_statement(struct work *work, size_t number, char value[8])
 {
-    json_t *reply = number > 0 ? json_object() : NULL;
     PGresult *result;
     bool end = false;
 
-    if (number > 0)
+    if (number > 0) {
+        sql_reply_statement(&work->reply, number);
         (void)PQsetSingleRowMode(work->conn->link); /* refused for one that is skipped */
-    while (!end && !work->conn->broken) {
+    }
+    while (!end && !work->conn->base.broken) {
         ExecStatusType status;
 
         if (postgres_result(work->conn, work->deadline_ms, &result) != 0) {
@@ -178,25 +128,23 @@ static bool take_statement(struct work *work, size_t number, char value[8])
             break;
         status = PQresultStatus(result);
         if (status == PGRES_SINGLE_TUPLE || status == PGRES_TUPLES_OK) {
-            if (reply != NULL && json_object_get(reply, "columns") == NULL)
-                add_columns(work, number, reply, result);
+            if (number > 0 && !sql_reply_has_columns(&work->reply))
+                add_columns(work, result);
             if (status == PGRES_SINGLE_TUPLE)
-                add_row(work, number, reply, result);
+                add_row(work, result);
             else if (value != NULL && PQntuples(result) == 1)
                 snprintf(value, 8, "%s", PQgetvalue(result, 0, 0));
         }
-        if (reply != NULL && (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK))
-            end_statement(work, number, reply, result);
+        if (number > 0 && (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK))
+            end_statement(work, number, result);
         else if (status != PGRES_SINGLE_TUPLE && status != PGRES_TUPLES_OK &&
                  status != PGRES_COMMAND_OK && status != PGRES_PIPELINE_ABORTED)
             note_trouble(work, number, result);
         PQclear(result);
     }
-    if (reply != NULL && json_array_append_new(work->results, reply) != 0)
-        fail(work, "out of memory");
     if (PQstatus(work->conn->link) != CONNECTION_OK)
-        work->conn->broken = true;
-    return !work->conn->broken;
+        work->conn->base.broken = true;
+    return !work->conn->base.broken;
 }
 
 /* --- the journey ------------------------------------------------------------------------------ */
@@ -216,14 +164,14 @@ static void send_timeouts(struct work *work)
 /* How many statements of ours go first; *ret_reset: one more with a sync of its own. */
 static size_t send_all(struct work *work, bool begun, bool *ret_reset)
 {
-    *ret_reset = work->conn->used && !begun;
+    *ret_reset = work->conn->base.used && !begun;
     if (*ret_reset) {
         postgres_send(work->conn, "DISCARD ALL", 0, NULL);
         postgres_sync(work->conn);
     }
     if (!begun)
         postgres_send(work->conn, work->branch->read_only ? "BEGIN READ ONLY" : "BEGIN", 0, NULL);
-    work->conn->used = true;
+    work->conn->base.used = true;
     send_timeouts(work);
     for (size_t i = 0; i < work->all.count; i++)
         postgres_send(work->conn, work->all.statements[i].sql,
@@ -236,23 +184,23 @@ static size_t send_all(struct work *work, bool begun, bool *ret_reset)
 
 static void run(struct work *work)
 {
-    bool begun = work->branch->conn != NULL, reset, going = true;
+    bool begun = work->branch->session != NULL, reset, going = true;
     char wrote[8] = "", reason[ASSENT_REASON_MAX + 1];
     struct postgres_outcome outcome;
     PGTransactionStatusType status;
     size_t before;
 
-    if (!begun && postgres_take(work->pg, work->call->timeout_ms, &work->branch->conn, reason)) {
+    if (!begun && sql_take(work->db, work->call->timeout_ms, &work->branch->session, reason)) {
         fail_lost(work, reason);
         return;
     }
-    work->conn = work->branch->conn;
-    work->deadline_ms = assent_now_ms() + work->call->timeout_ms + REPLY_GRACE_MS;
+    work->conn = postgres_conn_of(work->branch->session);
+    work->deadline_ms = assent_now_ms() + work->call->timeout_ms + SQL_REPLY_GRACE_MS;
     before = send_all(work, begun, &reset);
     if (reset) {
         postgres_collect(work->conn, work->deadline_ms, &outcome);
         if (outcome.kind != POSTGRES_DONE) {
-            work->conn->broken = true;
+            work->conn->base.broken = true;
             fail_lost(work, outcome.text);
         }
     }
@@ -267,52 +215,30 @@ static void run(struct work *work)
         fail_lost(work, outcome.text);
     work->branch->wrote |= wrote[0] == 't';
     status = PQtransactionStatus(work->conn->link);
-    if (!work->conn->broken && status != PQTRANS_INTRANS && status != PQTRANS_INERROR) {
-        fail(work, "the branch's transaction was ended by its own work");
-        work->conn->broken = true;
+    if (!work->conn->base.broken && status != PQTRANS_INTRANS && status != PQTRANS_INERROR) {
+        sql_reply_fail(&work->reply, "the branch's transaction was ended by its own work");
+        work->conn->base.broken = true;
     }
 }
 
-static void reply(struct work *work)
+void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call)
 {
-    json_t *json = json_pack("{s:O}", "results", work->results);
-    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
+    struct work work = {.db = db, .branch = branch, .call = call};
 
-    json_decref(json);
-    if (text == NULL) {
-        fail(work, "out of memory");
-        return;
-    }
-    work->call->reply = text;
-    work->call->reply_size = strlen(text);
-}
-
-void postgres_work(struct postgres *pg, struct postgres_branch *branch, struct assent_call *call)
-{
-    struct work work = {.pg = pg, .branch = branch, .call = call, .results = json_array()};
-    bool parsed = false;
-
-    if (branch->failed) {
-        postgres_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
-        json_decref(work.results);
-        return;
-    }
-    if (work.results == NULL)
-        fail(&work, "out of memory");
-    else
-        parsed =
-            postgres_statements_parse(call->work, call->work_size, &work.all, work.reason) == 0;
-    if (parsed)
+    sql_reply_init(&work.reply);
+    if (work.reply.reason[0] == '\0' &&
+        sql_statements_parse(call->work, call->work_size, postgres_statement_check, &work.all,
+                             work.reply.reason) == 0)
         run(&work);
-    if (work.reason[0] == '\0')
-        reply(&work);
-    if (work.reason[0] == '\0')
-        postgres_answer(call, ASSENT_RM_OK, "%s", "");
-    else {
-        postgres_answer(call, work.lost ? ASSENT_RM_UNAVAILABLE : ASSENT_RM_FAILED, "%s",
-                        work.reason);
-        postgres_branch_fail(pg, branch, call->reason);
+    if (work.reply.reason[0] == '\0')
+        sql_reply_give(&work.reply, call);
+    if (work.reply.reason[0] == '\0') {
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    } else {
+        sql_answer(call, work.lost ? ASSENT_RM_UNAVAILABLE : ASSENT_RM_FAILED, "%s",
+                   work.reply.reason);
+        sql_branch_fail(db, branch, call->reason);
     }
-    postgres_statements_free(&work.all);
-    json_decref(work.results);
+    sql_statements_free(&work.all);
+    sql_reply_fini(&work.reply);
 }

@@ -1,19 +1,16 @@
 /*
- * postgres_pool.c: sessions with PostgreSQL. A bounded pool for branches in work, and what every
- * file here needs of a connection: to queue statements, and to take their results until a moment,
- * so that a server that is silent holds nobody up for ever.
+ * postgres_session.c: connections with PostgreSQL: to queue statements, and to take their results
+ * until a moment, so that a server that is silent holds nobody up for ever.
  *
  * Statements go out in libpq's pipeline mode, many on one journey; a sync ends a row of them, and
  * what follows an error up to there is skipped by the server.
  */
 #include "postgres.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "runtime.h"
 
@@ -31,9 +28,10 @@ static void first_line(const char *from, char reason[ASSENT_REASON_MAX + 1])
     snprintf(reason, ASSENT_REASON_MAX + 1, "%.*s", (int)strcspn(from, "\n"), from);
 }
 
-int postgres_connect(struct postgres *pg, struct postgres_conn **ret_conn,
+int postgres_connect(struct sql_database *db, struct sql_session **ret_session,
                      char reason[ASSENT_REASON_MAX + 1])
 {
+    const struct postgres *pg = (struct postgres *)db;
     const char *keywords[DEFAULTS + 3] = {NULL}, *values[DEFAULTS + 3] = {NULL};
     struct postgres_conn *conn = calloc(1, sizeof(*conn));
     size_t n = 0;
@@ -56,104 +54,33 @@ int postgres_connect(struct postgres *pg, struct postgres_conn **ret_conn,
     if (PQstatus(conn->link) != CONNECTION_OK || PQsetnonblocking(conn->link, 1) != 0 ||
         PQenterPipelineMode(conn->link) != 1) {
         first_line(PQerrorMessage(conn->link), reason);
-        postgres_disconnect(conn);
+        postgres_disconnect(&conn->base);
         return ASSENT_E_UNAVAILABLE;
     }
-    *ret_conn = conn;
+    *ret_session = &conn->base;
     return 0;
 }
 
-void postgres_disconnect(struct postgres_conn *conn)
+void postgres_disconnect(struct sql_session *session)
 {
-    if (conn == NULL)
-        return;
+    struct postgres_conn *conn = postgres_conn_of(session);
+
     PQfinish(conn->link);
     free(conn);
 }
 
-bool postgres_alive(struct postgres_conn *conn)
+bool postgres_alive(struct sql_session *session)
 {
+    const struct postgres_conn *conn = postgres_conn_of(session);
     struct pollfd ready = {.fd = PQsocket(conn->link), .events = POLLIN};
 
     /* What a server says unasked is that it ends the session. */
-    return !conn->broken && PQstatus(conn->link) == CONNECTION_OK && poll(&ready, 1, 0) == 0;
+    return !session->broken && PQstatus(conn->link) == CONNECTION_OK && poll(&ready, 1, 0) == 0;
 }
 
-/* --- the pool --------------------------------------------------------------------------------- */
-
-static struct timespec until(uint64_t timeout_ms)
+bool postgres_idle(struct sql_session *session)
 {
-    struct timespec moment;
-
-    clock_gettime(CLOCK_MONOTONIC, &moment);
-    moment.tv_sec += (time_t)(timeout_ms / 1000);
-    moment.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (moment.tv_nsec >= 1000000000) {
-        moment.tv_nsec -= 1000000000;
-        moment.tv_sec++;
-    }
-    return moment;
-}
-
-/* Under the mutex: an idle session that lives, or NULL. */
-static struct postgres_conn *pop_idle(struct postgres *pg)
-{
-    struct postgres_conn *conn;
-
-    while ((conn = SLIST_FIRST(&pg->idle)) != NULL) {
-        SLIST_REMOVE_HEAD(&pg->idle, idle);
-        if (postgres_alive(conn))
-            return conn;
-        pg->open_count--;
-        postgres_disconnect(conn);
-    }
-    return NULL;
-}
-
-int postgres_take(struct postgres *pg, uint32_t timeout_ms, struct postgres_conn **ret_conn,
-                  char reason[ASSENT_REASON_MAX + 1])
-{
-    struct timespec moment = until(timeout_ms);
-    struct postgres_conn *conn;
-    bool room = true;
-    int r = 0;
-
-    pthread_mutex_lock(&pg->mutex);
-    while ((conn = pop_idle(pg)) == NULL && pg->open_count >= pg->connections_max && room)
-        room = pthread_cond_timedwait(&pg->returned, &pg->mutex, &moment) != ETIMEDOUT;
-    room = conn == NULL && pg->open_count < pg->connections_max;
-    if (room)
-        pg->open_count++; /* ours, before anybody else can think so */
-    pthread_mutex_unlock(&pg->mutex);
-    if (conn == NULL && !room) {
-        snprintf(reason, ASSENT_REASON_MAX + 1, "all %llu connections are in work",
-                 (unsigned long long)pg->connections_max);
-        return ASSENT_E_LIMIT;
-    }
-    if (conn == NULL && (r = postgres_connect(pg, &conn, reason)) != 0) {
-        pthread_mutex_lock(&pg->mutex);
-        pg->open_count--;
-        pthread_cond_signal(&pg->returned);
-        pthread_mutex_unlock(&pg->mutex);
-        return r;
-    }
-    *ret_conn = conn;
-    return 0;
-}
-
-void postgres_give_back(struct postgres *pg, struct postgres_conn *conn)
-{
-    bool whole = !conn->broken && PQtransactionStatus(conn->link) == PQTRANS_IDLE;
-
-    if (!whole)
-        postgres_disconnect(conn);
-    pthread_mutex_lock(&pg->mutex);
-    if (whole)
-        SLIST_INSERT_HEAD(&pg->idle, conn, idle);
-    else
-        pg->open_count--;
-    pthread_cond_signal(&pg->returned);
-    pthread_mutex_unlock(&pg->mutex);
+    return PQtransactionStatus(postgres_conn_of(session)->link) == PQTRANS_IDLE;
 }
 
 /* --- statements and their results ------------------------------------------------------------- */
@@ -161,15 +88,15 @@ void postgres_give_back(struct postgres *pg, struct postgres_conn *conn)
 void postgres_send(struct postgres_conn *conn, const char *sql, int count,
                    const char *const *values)
 {
-    if (!conn->broken &&
+    if (!conn->base.broken &&
         PQsendQueryParams(conn->link, sql, count, NULL, values, NULL, NULL, 0) != 1)
-        conn->broken = true;
+        conn->base.broken = true;
 }
 
 void postgres_sync(struct postgres_conn *conn)
 {
-    if (!conn->broken && PQpipelineSync(conn->link) != 1)
-        conn->broken = true;
+    if (!conn->base.broken && PQpipelineSync(conn->link) != 1)
+        conn->base.broken = true;
 }
 
 int postgres_result(struct postgres_conn *conn, uint64_t deadline_ms, PGresult **ret_result)
@@ -197,7 +124,7 @@ int postgres_result(struct postgres_conn *conn, uint64_t deadline_ms, PGresult *
 void postgres_lose(struct postgres_conn *conn, const char *why,
                    struct postgres_outcome *ret_outcome)
 {
-    conn->broken = true;
+    conn->base.broken = true;
     *ret_outcome = (struct postgres_outcome){.kind = POSTGRES_LOST};
     first_line(why, ret_outcome->text);
 }
@@ -258,7 +185,7 @@ void postgres_collect(struct postgres_conn *conn, uint64_t deadline_ms,
     for (;;) {
         bool end;
 
-        if (conn->broken) {
+        if (conn->base.broken) {
             if (ret_outcome->kind != POSTGRES_LOST)
                 postgres_lose(conn, PQerrorMessage(conn->link), ret_outcome);
             return;
@@ -268,7 +195,7 @@ void postgres_collect(struct postgres_conn *conn, uint64_t deadline_ms,
             return;
         }
         if (result == NULL) { /* the end of one statement; after a loss, the end of all */
-            conn->broken = PQstatus(conn->link) != CONNECTION_OK;
+            conn->base.broken = PQstatus(conn->link) != CONNECTION_OK;
             continue;
         }
         end = PQresultStatus(result) == PGRES_PIPELINE_SYNC;

@@ -1,0 +1,309 @@
+/*
+ * postgres_finish.c: how branches end in PostgreSQL, and what becomes of their markers. What is
+ * sent, and what an answer means:
+ *
+ *   prepare, wrote      marker, PREPARE TRANSACTION   an error has rolled it back: REFUSED
+ *   prepare, only read  COMMIT                        READ_ONLY
+ *   prepare, not here   is it prepared, with marker?  OK, NOT_FOUND, FAILED without marker
+ *   one-phase           marker, COMMIT                an error has rolled it back: REFUSED
+ *   commit              COMMIT PREPARED               42704 NOT_FOUND, 55000 RETRY
+ *   rollback            ROLLBACK, ROLLBACK PREPARED   the same
+ *
+ * A session that is lost on the way is UNAVAILABLE whatever was sent: whether it was done is for
+ * the next call, or for evidence, to find out.
+ */
+#include "postgres.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime.h"
+
+#define INSERT_MARKER "INSERT INTO assent.marker (branch) VALUES ($1)"
+#define PREPARED_HERE                                                                              \
+    "SELECT true FROM pg_catalog.pg_prepared_xacts"                                                \
+    " WHERE gid = $1 AND database = pg_catalog.current_database()"
+
+#define UNDEFINED_OBJECT "42704"
+#define OBJECT_BUSY      "55000"
+#define LOCK_TIMEOUT     "55P03"
+#define UNIQUE_VIOLATION "23505"
+
+void postgres_name_format(const struct assent_branch_id *id, char name[POSTGRES_NAME_BYTES])
+{
+    memcpy(name, "\\x", 2);
+    sql_name_hex(id, name + 2);
+}
+
+/* --- the first round: what is sent ------------------------------------------------------------ */
+
+static void send_with_gid(struct postgres_conn *conn, const char *command,
+                          const struct assent_branch_id *id)
+{
+    char gid[ASSENT_BRANCH_ID_TEXT + 1], sql[64 + ASSENT_BRANCH_ID_TEXT];
+
+    assent_branch_id_format(id, gid); /* holds no quote */
+    snprintf(sql, sizeof(sql), "%s '%s'", command, gid);
+    postgres_send(conn, sql, 0, NULL);
+}
+
+static void send_marker(struct postgres_conn *conn, const struct assent_branch_id *id)
+{
+    char name[POSTGRES_NAME_BYTES];
+    const char *values[] = {name};
+
+    postgres_name_format(id, name);
+    postgres_send(conn, INSERT_MARKER, 1, values);
+}
+
+void postgres_send_active(struct sql_branch *branch, enum assent_operation operation)
+{
+    struct postgres_conn *conn = postgres_conn_of(branch->session);
+
+    if (operation == ASSENT_OP_ROLLBACK) {
+        postgres_send(conn, "ROLLBACK", 0, NULL);
+    } else {
+        if (branch->wrote) {
+            /* The work may have taken another role, which would own the prepared transaction.
+             * Whether the first statement gives up a role as well depends on the version. */
+            postgres_send(conn, "RESET SESSION AUTHORIZATION", 0, NULL);
+            postgres_send(conn, "RESET ROLE", 0, NULL);
+            send_marker(conn, &branch->id);
+        }
+        if (branch->wrote && operation == ASSENT_OP_PREPARE)
+            send_with_gid(conn, "PREPARE TRANSACTION", &branch->id);
+        else
+            postgres_send(conn, "COMMIT", 0, NULL);
+    }
+    postgres_sync(conn);
+    (void)PQflush(conn->link); /* the server begins now */
+}
+
+/* A branch that an application has prepared must have its marker, or nothing could ever prove that
+ * it was committed. A marker that is not committed yet cannot be read, but makes whoever would
+ * write the same one wait. */
+static void send_probe(struct postgres_conn *conn, const struct assent_branch_id *id)
+{
+    char gid[ASSENT_BRANCH_ID_TEXT + 1], name[POSTGRES_NAME_BYTES];
+    const char *gids[] = {gid}, *names[] = {name};
+
+    assent_branch_id_format(id, gid);
+    postgres_name_format(id, name);
+    postgres_send(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
+    postgres_send(conn, "SET LOCAL lock_timeout = 1", 0, NULL);
+    postgres_send(conn, PREPARED_HERE, 1, gids);
+    postgres_send(conn, INSERT_MARKER, 1, names);
+    postgres_sync(conn);
+    postgres_send(conn, "ROLLBACK", 0, NULL);
+}
+
+void postgres_send_elsewhere(struct sql_database *db, struct sql_session *lane,
+                             const struct assent_call *call)
+{
+    struct postgres_conn *conn = postgres_conn_of(lane);
+
+    (void)db;
+    switch (call->operation) {
+    case ASSENT_OP_PREPARE:
+        send_probe(conn, &call->id);
+        break;
+    case ASSENT_OP_COMMIT:
+        send_with_gid(conn, "COMMIT PREPARED", &call->id);
+        break;
+    case ASSENT_OP_ROLLBACK:
+        send_with_gid(conn, "ROLLBACK PREPARED", &call->id);
+        break;
+    case ASSENT_OP_ONE_PHASE:
+    case ASSENT_OP_WORK:
+    case ASSENT_OP_EVIDENCE:
+    case ASSENT_OP_FORGET:
+    case ASSENT_OP_COUNT:
+        ASSENT_ASSERT(!"an operation on a prepared branch");
+    }
+    postgres_sync(conn);
+    (void)PQflush(conn->link);
+}
+
+/* --- the second round: what the answer means -------------------------------------------------- */
+
+/* PREPARE TRANSACTION and COMMIT of a transaction that has failed roll it back and say so in their
+ * tag alone. After a failed marker it is still open, and ends with its session. */
+void postgres_end_active(struct sql_branch *branch, struct assent_call *call, uint64_t deadline_ms)
+{
+    bool prepares = call->operation == ASSENT_OP_PREPARE && branch->wrote, done;
+    struct postgres_outcome outcome;
+
+    postgres_collect(postgres_conn_of(branch->session), deadline_ms, &outcome);
+    done = outcome.kind == POSTGRES_DONE &&
+           strcmp(outcome.tag, prepares ? "PREPARE TRANSACTION" : "COMMIT") == 0;
+    if (call->operation == ASSENT_OP_ROLLBACK)
+        /* Nothing that could commit it was ever sent, so a lost session has rolled back as well. */
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    else if (outcome.kind == POSTGRES_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (!done)
+        sql_answer(call, ASSENT_RM_REFUSED, "%s",
+                   outcome.text[0] ? outcome.text : "the transaction had failed");
+    else if (call->operation == ASSENT_OP_PREPARE && !branch->wrote)
+        sql_answer(call, ASSENT_RM_READ_ONLY, "%s", "");
+    else
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+}
+
+static void end_probe(struct assent_call *call, const struct postgres_outcome *outcome)
+{
+    bool prepared = outcome->value[0] != '\0';
+    bool marked = strcmp(outcome->sqlstate, LOCK_TIMEOUT) == 0;
+
+    if (outcome->kind == POSTGRES_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome->text);
+    else if (prepared && marked)
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    else if (prepared && outcome->kind == POSTGRES_DONE)
+        sql_answer(call, ASSENT_RM_FAILED,
+                   "the application has prepared the branch without its marker");
+    else if (outcome->kind == POSTGRES_DONE || marked ||
+             strcmp(outcome->sqlstate, UNIQUE_VIOLATION) == 0)
+        sql_answer(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+    else
+        sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome->text);
+}
+
+void postgres_end_elsewhere(struct sql_database *db, struct sql_session *lane,
+                            struct assent_call *call, uint64_t deadline_ms)
+{
+    struct postgres_outcome outcome;
+
+    (void)db;
+    postgres_collect(postgres_conn_of(lane), deadline_ms, &outcome);
+    if (call->operation == ASSENT_OP_PREPARE) {
+        end_probe(call, &outcome);
+        postgres_collect(postgres_conn_of(lane), deadline_ms, &outcome); /* of its rollback */
+        return;
+    }
+    if (outcome.kind == POSTGRES_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (outcome.kind == POSTGRES_DONE)
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    else if (strcmp(outcome.sqlstate, UNDEFINED_OBJECT) == 0)
+        sql_answer(call, ASSENT_RM_NOT_FOUND, UNDEFINED_OBJECT ": no such branch");
+    else if (strcmp(outcome.sqlstate, OBJECT_BUSY) == 0)
+        sql_answer(call, ASSENT_RM_RETRY, "%s", outcome.text);
+    else
+        sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome.text);
+}
+
+/* --- forget ----------------------------------------------------------------------------------- */
+
+/* A text of bytea[]: {"\\\\x...","\\\\x..."}; to be freed. */
+static char *forget_array(const struct assent_branch_id *ids, size_t count)
+{
+    char *array = malloc(count * (POSTGRES_NAME_BYTES + 4) + 3), *end = array;
+    char name[POSTGRES_NAME_BYTES];
+
+    for (size_t i = 0; array != NULL && i < count; i++) {
+        postgres_name_format(&ids[i], name);
+        end += sprintf(end, "%c\"\\%s\"", end == array ? '{' : ',', name);
+    }
+    if (array != NULL)
+        strcpy(end, "}");
+    return array;
+}
+
+static void send_sweep(struct postgres_conn *conn, const struct assent_branch_id *id)
+{
+    char log_id[2 + 2 * ASSENT_LOG_ID_BYTES + 1] = "\\x", order[2 + 2 * 8 + 1] = "\\x";
+    const char *values[] = {log_id, order};
+
+    sql_sweep_bounds(id, log_id + 2, order + 2);
+    postgres_send(conn,
+                  "DELETE FROM assent.marker WHERE committed AND substr(branch, 1, 16) = $1"
+                  " AND substr(branch, 25, 8) <= $2",
+                  2, values);
+}
+
+/* Without a sync. */
+int postgres_forget(struct sql_session *lane, const struct assent_branch_id *ids, size_t count,
+                    bool sweep, char reason[ASSENT_REASON_MAX + 1])
+{
+    struct postgres_conn *conn = postgres_conn_of(lane);
+    char *array = forget_array(ids, count);
+    const char *values[] = {array};
+    struct postgres_outcome outcome;
+
+    if (array == NULL) {
+        snprintf(reason, ASSENT_REASON_MAX + 1, "out of memory");
+        return ASSENT_E_NOMEM;
+    }
+    postgres_send(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
+    postgres_send(conn, "SET LOCAL synchronous_commit = off", 0, NULL);
+    postgres_send(conn, "DELETE FROM assent.marker WHERE branch = ANY ($1::bytea[])", 1, values);
+    if (sweep)
+        send_sweep(conn, &ids[count - 1]);
+    postgres_send(conn, "COMMIT", 0, NULL);
+    postgres_sync(conn);
+    postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
+    lane->broken |= !postgres_idle(lane);
+    memcpy(reason, outcome.text, sizeof(outcome.text));
+    free(array);
+    return outcome.kind == POSTGRES_DONE ? 0 : ASSENT_E_UNAVAILABLE;
+}
+
+/* --- evidence --------------------------------------------------------------------------------- */
+
+/* Writes that the branch has not committed, unless it is written that it has; either stands from
+ * then on. Only until it is committed does it matter, so a crash may lose it: the sessions that it
+ * holds back end in that crash as well. */
+static void ask_marker(struct postgres_conn *conn, const struct assent_branch_id *id,
+                       struct assent_call *call)
+{
+    struct postgres_outcome outcome;
+    char name[POSTGRES_NAME_BYTES];
+    const char *values[] = {name};
+    bool committed;
+
+    postgres_name_format(id, name);
+    postgres_send(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
+    postgres_send(conn, "SET LOCAL synchronous_commit = off", 0, NULL);
+    postgres_send(conn, "SET LOCAL lock_timeout = 100", 0, NULL);
+    postgres_send(conn,
+                  "INSERT INTO assent.marker (branch, committed) VALUES ($1, false)"
+                  " ON CONFLICT (branch) DO NOTHING",
+                  1, values);
+    postgres_send(conn, "SELECT committed FROM assent.marker WHERE branch = $1", 1, values);
+    postgres_send(conn, "COMMIT", 0, NULL);
+    postgres_sync(conn);
+    postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
+    committed = outcome.value[0] == 't';
+    if (outcome.kind == POSTGRES_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (outcome.kind == POSTGRES_DONE && outcome.value[0] != '\0')
+        sql_answer(call, committed ? ASSENT_RM_WAS_COMMITTED : ASSENT_RM_WAS_ABORTED,
+                   committed ? "its marker is here" : "it is not prepared and has no marker");
+    else if (strcmp(outcome.sqlstate, LOCK_TIMEOUT) == 0)
+        sql_answer(call, ASSENT_RM_RETRY, "a session is still ending the branch");
+    else
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    conn->base.broken |= !postgres_idle(&conn->base);
+}
+
+void postgres_evidence(struct sql_database *db, struct sql_session *lane, struct assent_call *call)
+{
+    struct postgres_conn *conn = postgres_conn_of(lane);
+    char gid[ASSENT_BRANCH_ID_TEXT + 1];
+    const char *values[] = {gid};
+    struct postgres_outcome outcome;
+
+    (void)db;
+    assent_branch_id_format(&call->id, gid);
+    postgres_send(conn, PREPARED_HERE, 1, values);
+    postgres_sync(conn);
+    postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
+    if (outcome.kind != POSTGRES_DONE)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (outcome.value[0] != '\0')
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    else
+        ask_marker(conn, &call->id, call);
+}

@@ -1,0 +1,245 @@
+/*
+ * sql_resource.c: operations of a resource that are the same for every SQL database: opening and
+ * closing, the begin and the work of a branch, and the questions asked through a lane.
+ */
+#include "sql.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "parameters.h"
+#include "runtime.h"
+
+#define OWN      "own " /* begins no statement of SQL */
+#define QUERY_MS 10000
+
+void sql_answer(struct assent_call *call, enum assent_rm_result result, const char *format, ...)
+{
+    size_t size = ASSENT_REASON_MAX;
+    va_list arguments;
+    int wanted;
+
+    call->result = result;
+    va_start(arguments, format);
+    wanted = vsnprintf(call->reason, sizeof(call->reason), format, arguments);
+    va_end(arguments);
+    if (wanted > ASSENT_REASON_MAX) {
+        /* Cut: not within a character. */
+        while (size > 0 && ((unsigned char)call->reason[size - 1] & 0xc0) == 0x80)
+            size--;
+        if (size > 0 && (unsigned char)call->reason[size - 1] >= 0xc0)
+            size--;
+        call->reason[size] = '\0';
+    }
+    for (char *c = call->reason; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
+
+void sql_report(const struct sql_database *db, bool warning, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (db->report != NULL)
+        db->report(db->report_context, warning, text);
+}
+
+/* --- open and close --------------------------------------------------------------------------- */
+
+void sql_init(struct sql_database *db, const struct sql_driver *driver,
+              const struct assent_resource_environment *environment)
+{
+    pthread_condattr_t monotonic;
+
+    *db = (struct sql_database){.driver = driver, .unswept = SQL_SWEEP_FORGETS};
+    db->report = environment->report;
+    db->report_context = environment->report_context;
+    pthread_mutex_init(&db->mutex, NULL);
+    pthread_mutex_init(&db->lanes_mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&db->returned, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+void sql_fini(struct sql_database *db)
+{
+    struct sql_branch *branch, *next;
+    struct sql_session *session;
+
+    HASH_ITER (hh, db->branches, branch, next) {
+        if (branch->session != NULL)
+            branch->session->broken = true;
+        sql_branch_drop(db, branch);
+    }
+    while ((session = SLIST_FIRST(&db->idle)) != NULL) {
+        SLIST_REMOVE_HEAD(&db->idle, idle);
+        db->driver->disconnect(session);
+    }
+    for (size_t i = 0; i < SQL_LANES; i++)
+        if (db->lanes[i] != NULL)
+            db->driver->disconnect(db->lanes[i]);
+    pthread_cond_destroy(&db->returned);
+    pthread_mutex_destroy(&db->lanes_mutex);
+    pthread_mutex_destroy(&db->mutex);
+}
+
+int sql_parse_connections(struct sql_database *db, const char *text, const char **ret_rest,
+                          char *error, size_t error_size)
+{
+    static const char own[] = "connections=";
+    const struct assent_parameter parameters[] = {
+        {"connections", ASSENT_PARAMETER_SIZE, &db->connections_max, 1, 1000, NULL},
+    };
+    size_t size = strncmp(text, own, sizeof(own) - 1) == 0 ? strcspn(text, " ") : 0;
+    char *words = strndup(text, size);
+    int r;
+
+    if (words == NULL) {
+        snprintf(error, error_size, "%s: out of memory", db->driver->type);
+        return ASSENT_E_NOMEM;
+    }
+    db->connections_max = 20;
+    r = assent_parameters_parse(db->driver->type, words, parameters, 1, error, error_size);
+    free(words);
+    if (r == 0)
+        *ret_rest = text + size + strspn(text + size, " ");
+    return r;
+}
+
+int sql_open(struct sql_database *db, char *error, size_t error_size)
+{
+    char reason[ASSENT_REASON_MAX + 1];
+    size_t lanes;
+    int r = sql_lanes(db, 1, &lanes, reason);
+
+    if (r != 0)
+        snprintf(error, error_size, "%s: %s", db->driver->type, reason);
+    return r;
+}
+
+/* --- one branch ------------------------------------------------------------------------------- */
+
+/* No question to the server: work for a branch that is finished or prepared comes to nothing, since
+ * its marker is there already and a second one is refused. */
+void sql_begin(void *resource, struct assent_call *call)
+{
+    struct sql_database *db = resource;
+    int r = sql_branch_find(db, &call->id) == NULL ? sql_branch_add(db, &call->id) : 0;
+
+    if (r == ASSENT_E_LIMIT)
+        sql_answer(call, ASSENT_RM_FAILED, "over %u branches are in work", SQL_BRANCHES_MAX);
+    else if (r != 0)
+        sql_answer(call, ASSENT_RM_FAILED, "%s", assent_error_text(r));
+    else
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+}
+
+void sql_work(void *resource, struct assent_call *call)
+{
+    struct sql_database *db = resource;
+    struct sql_branch *branch = sql_branch_find(db, &call->id);
+
+    call->reply = NULL;
+    call->reply_size = 0;
+    if (branch == NULL)
+        sql_answer(call, ASSENT_RM_REFUSED, "no such branch");
+    else if (branch->failed)
+        sql_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
+    else
+        db->driver->work(db, branch, call);
+}
+
+/* The call says which: prepare, commit, one-phase commit, rollback or forget. */
+void sql_finish(void *resource, struct assent_call *call)
+{
+    sql_batch(resource, &call, 1);
+}
+
+/* --- questions -------------------------------------------------------------------------------- */
+
+void sql_evidence(void *resource, struct assent_call *call)
+{
+    struct sql_database *db = resource;
+    char reason[ASSENT_REASON_MAX + 1];
+    size_t lanes;
+
+    if (sql_branch_find(db, &call->id) != NULL) {
+        sql_answer(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+        return;
+    }
+    pthread_mutex_lock(&db->lanes_mutex);
+    if (sql_lanes(db, 1, &lanes, reason) != 0)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", reason);
+    else
+        db->driver->evidence(db, db->lanes[0], call);
+    pthread_mutex_unlock(&db->lanes_mutex);
+}
+
+int sql_recover(void *resource, void (*found)(const struct assent_branch_id *id, void *context),
+                void *context)
+{
+    struct sql_database *db = resource;
+    char reason[ASSENT_REASON_MAX + 1];
+    size_t lanes;
+    int r;
+
+    pthread_mutex_lock(&db->lanes_mutex);
+    r = sql_lanes(db, 1, &lanes, reason);
+    if (r == 0)
+        r = db->driver->recover(db, db->lanes[0], found, context);
+    pthread_mutex_unlock(&db->lanes_mutex);
+    return r;
+}
+
+int sql_ping(void *resource, char *error, size_t error_size)
+{
+    struct sql_database *db = resource;
+    char reason[ASSENT_REASON_MAX + 1];
+    size_t lanes;
+    int r;
+
+    pthread_mutex_lock(&db->lanes_mutex);
+    r = sql_lanes(db, 1, &lanes, reason);
+    if (r == 0)
+        r = db->driver->ping(db->lanes[0], reason);
+    pthread_mutex_unlock(&db->lanes_mutex);
+    if (r != 0)
+        snprintf(error, error_size, "%s: %s", db->driver->type, reason);
+    return r;
+}
+
+/* "own BRANCH", or a statement, as in work, in a transaction that can only read and is rolled back.
+ */
+int sql_query(void *resource, const char *command, char **ret_json, char *error, size_t error_size)
+{
+    struct sql_database *db = resource;
+    struct sql_branch reader = {.read_only = true};
+    struct assent_call call = {
+        .work = command, .work_size = strlen(command), .timeout_ms = QUERY_MS};
+
+    if (strncmp(command, OWN, strlen(OWN)) == 0) {
+        if (assent_branch_id_parse(command + strlen(OWN), &reader.id) == 0)
+            return db->driver->own(db, &reader.id, ret_json);
+        snprintf(error, error_size, "own: \"%.100s\" is not the name of a branch",
+                 command + strlen(OWN));
+        return ASSENT_E_INVALID;
+    }
+    db->driver->work(db, &reader, &call);
+    if (reader.session != NULL) {
+        db->driver->end_query(reader.session);
+        sql_give_back(db, reader.session);
+    }
+    if (call.result != ASSENT_RM_OK) {
+        snprintf(error, error_size, "%s: %s", db->driver->type, call.reason);
+        return call.result == ASSENT_RM_FAILED ? ASSENT_E_INVALID : ASSENT_E_UNAVAILABLE;
+    }
+    *ret_json = call.reply;
+    return 0;
+}
