@@ -18,7 +18,8 @@ static const struct assent_setting settings[] = {
     STRING("announce", announce, "", "ADDR",
            "where other participants reach it, if that is not listen's address"),
     LIST("resource", resources, "[NAME=]TYPE[:PARAMETERS]",
-         "a resource manager: kv, null, postgres, http, xa; its name is TYPE unless given"),
+         "a resource manager: kv, null, mariadb, postgres, http, xa; its name is TYPE unless "
+         "given"),
     STRING("cluster", cluster, "default", "NAME", "coordinators of another cluster are refused"),
     STRING("log_level", log_level, "info", "LEVEL", "debug, info, warn or error"),
     STRING("log_format", log_format, "logfmt", "FORMAT", "logfmt or json"),
@@ -53,6 +54,9 @@ const struct assent_program agent_program = {
 /* Resource managers that are built in. */
 static const struct assent_resource_ops *const types[] = {
     &assent_resource_kv,       &assent_resource_null, &assent_resource_xa,
+#ifdef ASSENT_WITH_MARIADB
+    &assent_resource_mariadb,
+#endif
 #ifdef ASSENT_WITH_POSTGRES
     &assent_resource_postgres,
 #endif

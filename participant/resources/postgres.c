@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "parameters.h"
 #include "runtime.h"
 
 /* --- questions -------------------------------------------------------------------------------- */
@@ -112,16 +113,23 @@ static const struct sql_driver driver = {
 /* Our own settings come first; libpq knows none of their names. */
 static int parse_parameters(struct postgres *pg, const char *text, char *error, size_t error_size)
 {
-    char *wrong = NULL;
+    static const char own[] = "connections=";
+    const struct assent_parameter parameters[] = {
+        {"connections", ASSENT_PARAMETER_SIZE, &pg->base.connections_max, 1, SQL_CONNECTIONS_MAX},
+    };
+    size_t size = strncmp(text, own, sizeof(own) - 1) == 0 ? strcspn(text, " ") : 0;
+    char *words = strndup(text, size), *wrong = NULL;
     PQconninfoOption *options;
-    int r = sql_parse_connections(&pg->base, text, &text, error, error_size);
+    int r = ASSENT_E_NOMEM;
 
-    if (r != 0)
-        return r;
-    if ((pg->conninfo = strdup(text)) == NULL) {
+    pg->conninfo = strdup(text + size + strspn(text + size, " "));
+    if (words == NULL || pg->conninfo == NULL) {
         snprintf(error, error_size, "postgres: out of memory");
-        return ASSENT_E_NOMEM;
+        goto out;
     }
+    r = assent_parameters_parse("postgres", words, parameters, 1, error, error_size);
+    if (r != 0)
+        goto out;
     options = PQconninfoParse(pg->conninfo, &wrong);
     if (options == NULL) {
         snprintf(error, error_size, "postgres: %.*s", wrong ? (int)strcspn(wrong, "\n") : 13,
@@ -130,6 +138,8 @@ static int parse_parameters(struct postgres *pg, const char *text, char *error, 
     }
     PQconninfoFree(options);
     PQfreemem(wrong);
+out:
+    free(words);
     return r;
 }
 

@@ -92,8 +92,10 @@ void postgres_work(struct sql_database *db, struct sql_branch *branch, struct as
 /* The branch as the marker table knows it, as the text of a bytea. */
 void postgres_name_format(const struct assent_branch_id *id, char name[POSTGRES_NAME_BYTES]);
 /* The rest are members of struct sql_driver. */
-void postgres_send_active(struct sql_branch *branch, enum assent_operation operation);
-void postgres_end_active(struct sql_branch *branch, struct assent_call *call, uint64_t deadline_ms);
+void postgres_send_active(struct sql_database *db, struct sql_branch *branch,
+                          enum assent_operation operation);
+void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
+                         struct assent_call *call, uint64_t deadline_ms);
 void postgres_send_elsewhere(struct sql_database *db, struct sql_session *lane,
                              const struct assent_call *call);
 void postgres_end_elsewhere(struct sql_database *db, struct sql_session *lane,

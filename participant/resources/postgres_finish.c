@@ -57,10 +57,12 @@ static void send_marker(struct postgres_conn *conn, const struct assent_branch_i
     postgres_send(conn, INSERT_MARKER, 1, values);
 }
 
-void postgres_send_active(struct sql_branch *branch, enum assent_operation operation)
+void postgres_send_active(struct sql_database *db, struct sql_branch *branch,
+                          enum assent_operation operation)
 {
     struct postgres_conn *conn = postgres_conn_of(branch->session);
 
+    (void)db;
     if (operation == ASSENT_OP_ROLLBACK) {
         postgres_send(conn, "ROLLBACK", 0, NULL);
     } else {
@@ -129,11 +131,13 @@ void postgres_send_elsewhere(struct sql_database *db, struct sql_session *lane,
 
 /* PREPARE TRANSACTION and COMMIT of a transaction that has failed roll it back and say so in their
  * tag alone. After a failed marker it is still open, and ends with its session. */
-void postgres_end_active(struct sql_branch *branch, struct assent_call *call, uint64_t deadline_ms)
+void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
+                         struct assent_call *call, uint64_t deadline_ms)
 {
     bool prepares = call->operation == ASSENT_OP_PREPARE && branch->wrote, done;
     struct postgres_outcome outcome;
 
+    (void)db;
     postgres_collect(postgres_conn_of(branch->session), deadline_ms, &outcome);
     done = outcome.kind == POSTGRES_DONE &&
            strcmp(outcome.tag, prepares ? "PREPARE TRANSACTION" : "COMMIT") == 0;

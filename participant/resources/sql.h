@@ -36,6 +36,8 @@
 #define SQL_PARAMS_MAX      1000u  /* of one statement */
 #define SQL_ROWS_MAX        10000u /* of one piece of work */
 #define SQL_REPLY_BYTES_MAX (512u << 10)
+#define SQL_CONNECTIONS     20 /* of branches in work, unless said otherwise; at most */
+#define SQL_CONNECTIONS_MAX 1000
 #define SQL_LANES           4u /* sessions that finish branches side by side */
 #define SQL_SWEEP_FORGETS   1024u
 #define SQL_FINISH_MS       30000 /* longest wait for an answer to what is not work */
@@ -88,8 +90,10 @@ struct sql_driver {
     int (*own)(struct sql_database *db, const struct assent_branch_id *id, char **ret_json);
     /* Ends a branch in its own session (PREPARE, ONE_PHASE, ROLLBACK), in two steps. The branch is
      * dropped afterwards: whatever is left of it must end with the session. */
-    void (*send_active)(struct sql_branch *branch, enum assent_operation operation);
-    void (*end_active)(struct sql_branch *branch, struct assent_call *call, uint64_t deadline_ms);
+    void (*send_active)(struct sql_database *db, struct sql_branch *branch,
+                        enum assent_operation operation);
+    void (*end_active)(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
+                       uint64_t deadline_ms);
     /* Asks after a prepared branch (PREPARE) or ends it (COMMIT, ROLLBACK), in two steps. */
     void (*send_elsewhere)(struct sql_database *db, struct sql_session *lane,
                            const struct assent_call *call);
@@ -127,9 +131,6 @@ void sql_init(struct sql_database *db, const struct sql_driver *driver,
               const struct assent_resource_environment *environment);
 /* Branches in work roll back with their sessions. */
 void sql_fini(struct sql_database *db);
-/* Parameters that are ours come first, "connections=N ": *ret_rest is what follows. */
-ASSENT_CHECKED int sql_parse_connections(struct sql_database *db, const char *text,
-                                         const char **ret_rest, char *error, size_t error_size);
 /* The preflight, as part of open. */
 ASSENT_CHECKED int sql_open(struct sql_database *db, char *error, size_t error_size);
 void sql_report(const struct sql_database *db, bool warning, const char *format, ...)

@@ -43,7 +43,7 @@ static void begin_active(struct sql_database *db, struct step *step)
         sql_branch_drop(db, branch);
     } else {
         step->session = branch->session;
-        db->driver->send_active(branch, call->operation);
+        db->driver->send_active(db, branch, call->operation);
     }
 }
 
@@ -154,7 +154,7 @@ void sql_batch(void *resource, struct assent_call **calls, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (steps[i].branch == NULL || steps[i].session == NULL)
             continue;
-        db->driver->end_active(steps[i].branch, calls[i], deadline_ms);
+        db->driver->end_active(db, steps[i].branch, calls[i], deadline_ms);
         sql_branch_drop(db, steps[i].branch);
     }
     if (lanes > 0)

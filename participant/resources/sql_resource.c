@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "parameters.h"
 #include "runtime.h"
 
 #define OWN      "own " /* begins no statement of SQL */
@@ -58,6 +57,7 @@ void sql_init(struct sql_database *db, const struct sql_driver *driver,
     pthread_condattr_t monotonic;
 
     *db = (struct sql_database){.driver = driver, .unswept = SQL_SWEEP_FORGETS};
+    db->connections_max = SQL_CONNECTIONS;
     db->report = environment->report;
     db->report_context = environment->report_context;
     pthread_mutex_init(&db->mutex, NULL);
@@ -88,29 +88,6 @@ void sql_fini(struct sql_database *db)
     pthread_cond_destroy(&db->returned);
     pthread_mutex_destroy(&db->lanes_mutex);
     pthread_mutex_destroy(&db->mutex);
-}
-
-int sql_parse_connections(struct sql_database *db, const char *text, const char **ret_rest,
-                          char *error, size_t error_size)
-{
-    static const char own[] = "connections=";
-    const struct assent_parameter parameters[] = {
-        {"connections", ASSENT_PARAMETER_SIZE, &db->connections_max, 1, 1000, NULL},
-    };
-    size_t size = strncmp(text, own, sizeof(own) - 1) == 0 ? strcspn(text, " ") : 0;
-    char *words = strndup(text, size);
-    int r;
-
-    if (words == NULL) {
-        snprintf(error, error_size, "%s: out of memory", db->driver->type);
-        return ASSENT_E_NOMEM;
-    }
-    db->connections_max = 20;
-    r = assent_parameters_parse(db->driver->type, words, parameters, 1, error, error_size);
-    free(words);
-    if (r == 0)
-        *ret_rest = text + size + strspn(text + size, " ");
-    return r;
 }
 
 int sql_open(struct sql_database *db, char *error, size_t error_size)

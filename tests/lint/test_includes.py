@@ -31,6 +31,8 @@ RESTRICTED = {
     "libpq-fe.h": ["participant/resources/postgres"],
     "curl/": ["participant/resources/http"],
     "db.h": ["docs/examples/"],
+    "mysql": ["participant/resources/mariadb"],
+    "errmsg.h": ["participant/resources/mariadb"],
     "protobuf-c/": ["proto/"],
     "jansson.h": ["coordinator/", "participant/"],
     "confuse.h": ["common/runtime/"],

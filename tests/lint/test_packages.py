@@ -71,7 +71,8 @@ def owners(path):
 
 def header_path(name):
     done = subprocess.run(
-        ["gcc", "-xc", "-D_GNU_SOURCE", "-I/usr/include/postgresql", "-M", "-"], check=False,
+        ["gcc", "-xc", "-D_GNU_SOURCE", "-I/usr/include/postgresql",
+         "-I/usr/include/mariadb", "-M", "-"], check=False,
         input=f"#include <{name}>\n", capture_output=True, text=True)
     words = done.stdout.replace("\\\n", " ").split()
     return next((w for w in words if w.endswith("/" + name)), None)

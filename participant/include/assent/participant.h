@@ -172,6 +172,8 @@ ASSENT_API void assent_participant_free(struct assent_participant *participant);
 /* The resources that come with Assent, for programs that embed them. */
 ASSENT_API extern const struct assent_resource_ops assent_resource_kv;
 ASSENT_API extern const struct assent_resource_ops assent_resource_null;
+/* Only in a build with libmariadb; see docs/mariadb.md. */
+ASSENT_API extern const struct assent_resource_ops assent_resource_mariadb;
 /* Only in a build with libpq; see docs/postgresql.md. */
 ASSENT_API extern const struct assent_resource_ops assent_resource_postgres;
 /* Only in a build with libcurl; see docs/http.md. */

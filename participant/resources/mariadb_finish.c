@@ -1,0 +1,252 @@
+/*
+ * mariadb_finish.c: how branches end in MariaDB. What is sent, and what an answer means:
+ *
+ *   prepare, wrote      marker, XA END, XA PREPARE             and the connection is closed
+ *   one-phase, wrote    marker, XA END, XA COMMIT ONE PHASE
+ *   either, only read   has nothing been written? XA END, XA ROLLBACK: READ_ONLY, OK
+ *   prepare, not here   is it on the list?                     OK, NOT_FOUND
+ *   commit              XA COMMIT                              see end_elsewhere
+ *   rollback            XA END, XA ROLLBACK; XA ROLLBACK       the same
+ *
+ * An error before XA PREPARE or XA COMMIT means that neither was done (the server takes no statement
+ * of a text after one that failed), so the branch is rolled back here and now: REFUSED. XA_RB* from
+ * them says that the server has done that. Any other error of theirs proves nothing, and a session
+ * that is lost on the way is UNAVAILABLE whatever was sent.
+ */
+#include "mariadb.h"
+
+#include <mysqld_error.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime.h"
+
+/* Where the one that matters stands in the text of finish_text(). */
+#define BEFORE_LAST 4
+/* A session whose agent is cut off must not keep its prepared branch from others for hours. */
+#define FINISH_SETTINGS                                                                            \
+    "SET max_statement_time = 0, innodb_lock_wait_timeout = 20, wait_timeout = 10"
+/* XA PREPARE warns of each engine that takes part and cannot prepare. Aria does so when it is read,
+ * which harms nobody; no such engine can have been written to if all of them tell w then. */
+#define COUNT_ENGINES                                                                              \
+    "SELECT COUNT(*) FROM information_schema.engines WHERE transactions = 'YES' AND xa = 'NO'"     \
+    " AND engine <> 'SEQUENCE'"
+/* Nothing but what this session has asked of storage engines since its reset. */
+#define COUNT_WRITES                                                                               \
+    "SET max_statement_time = 0;"                                                                  \
+    "SELECT CAST(SUM(variable_value) AS UNSIGNED) FROM information_schema.session_status"          \
+    " WHERE variable_name IN ('HANDLER_WRITE', 'HANDLER_UPDATE', 'HANDLER_DELETE')"
+/* How long a commit waits for the session that prepared the branch to be gone. */
+#define PATIENCE_MS 100
+
+static bool rolled_back(unsigned code)
+{
+    return code == ER_XA_RBROLLBACK || code == ER_XA_RBTIMEOUT || code == ER_XA_RBDEADLOCK;
+}
+
+/* --- in its own session ----------------------------------------------------------------------- */
+
+static void send_finish(const struct mariadb *maria, struct sql_branch *branch,
+                        enum assent_operation operation)
+{
+    char xid[MARIADB_XID_BYTES], name[SQL_NAME_HEX_BYTES];
+    struct mariadb_conn *conn = mariadb_conn_of(branch->session);
+    bool prepare = operation == ASSENT_OP_PREPARE;
+
+    mariadb_xid_format(maria, &branch->id, xid);
+    sql_name_hex(&branch->id, name);
+    mariadb_send_format(conn,
+                        FINISH_SETTINGS ";%s;INSERT INTO assent_marker (branch) VALUES (X'%s');"
+                                        "XA END %s;XA %s %s%s",
+                        conn->state[1] == 'r' ? COUNT_ENGINES : "DO 0", name, xid,
+                        prepare ? "PREPARE" : "COMMIT", xid, prepare ? "" : " ONE PHASE");
+}
+
+void mariadb_send_active(struct sql_database *db, struct sql_branch *branch,
+                         enum assent_operation operation)
+{
+    struct mariadb_conn *conn = mariadb_conn_of(branch->session);
+    char xid[MARIADB_XID_BYTES];
+
+    if (operation == ASSENT_OP_ROLLBACK) {
+        mariadb_xid_format((struct mariadb *)db, &branch->id, xid);
+        mariadb_send_format(conn, "XA END %s;XA ROLLBACK %s", xid, xid);
+    } else if (branch->wrote) {
+        send_finish((struct mariadb *)db, branch, operation);
+    } else {
+        mariadb_send(conn, COUNT_WRITES);
+    }
+}
+
+static void refuse_engine(struct mariadb_conn *conn, const char *xid, struct assent_call *call,
+                          uint64_t deadline_ms)
+{
+    struct mariadb_outcome outcome;
+
+    mariadb_send_format(conn, "XA ROLLBACK %s", xid);
+    mariadb_collect(conn, deadline_ms, &outcome);
+    if (outcome.kind == MARIADB_DONE)
+        sql_answer(call, ASSENT_RM_REFUSED, "a storage engine without XA takes part");
+    else
+        sql_answer(call, ASSENT_RM_FAILED, "%s", outcome.text);
+}
+
+static void end_finish(struct mariadb_conn *conn, const char *xid, struct assent_call *call,
+                       uint64_t deadline_ms)
+{
+    bool prepare = call->operation == ASSENT_OP_PREPARE;
+    struct mariadb_outcome outcome;
+
+    mariadb_collect(conn, deadline_ms, &outcome);
+    if (outcome.kind == MARIADB_LOST) {
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    } else if (outcome.kind == MARIADB_REFUSED) {
+        if (outcome.done < BEFORE_LAST) {
+            mariadb_roll_back(conn, xid, deadline_ms);
+            sql_answer(call, ASSENT_RM_REFUSED, "%s", outcome.text);
+        } else if (rolled_back(outcome.code)) {
+            sql_answer(call, ASSENT_RM_REFUSED, "%s", outcome.text);
+        } else {
+            sql_answer(call, prepare ? ASSENT_RM_FAILED : ASSENT_RM_UNKNOWN_CODE, "%s",
+                       outcome.text);
+        }
+    } else if (prepare && outcome.warnings > 0 && strcmp(outcome.value, "0") != 0) {
+        refuse_engine(conn, xid, call, deadline_ms);
+    } else {
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+        conn->open = prepare; /* what it holds prepared, it lets go of with its end */
+    }
+}
+
+void mariadb_end_active(struct sql_database *db, struct sql_branch *branch,
+                        struct assent_call *call, uint64_t deadline_ms)
+{
+    struct mariadb_conn *conn = mariadb_conn_of(branch->session);
+    struct mariadb_outcome outcome;
+    char xid[MARIADB_XID_BYTES];
+
+    mariadb_xid_format((struct mariadb *)db, &branch->id, xid);
+    if (call->operation == ASSENT_OP_ROLLBACK) {
+        mariadb_collect(conn, deadline_ms, &outcome);
+        conn->open = outcome.kind != MARIADB_DONE;
+        /* Nothing that could commit it was ever sent, so a lost session has rolled back as well. */
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+        return;
+    }
+    if (!branch->wrote) {
+        mariadb_collect(conn, deadline_ms, &outcome);
+        if (outcome.kind != MARIADB_DONE) {
+            sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+            return;
+        }
+        if (strcmp(outcome.value, "0") == 0) {
+            mariadb_roll_back(conn, xid, deadline_ms);
+            sql_answer(call,
+                       call->operation == ASSENT_OP_PREPARE ? ASSENT_RM_READ_ONLY : ASSENT_RM_OK,
+                       "%s", "");
+            return;
+        }
+        branch->wrote = true; /* whatever was told */
+        send_finish((struct mariadb *)db, branch, call->operation);
+    }
+    end_finish(conn, xid, call, deadline_ms);
+}
+
+/* --- in a lane -------------------------------------------------------------------------------- */
+
+struct search {
+    const char *xid;
+    bool found;
+};
+
+static void compare(void *context, char **cells)
+{
+    struct search *search = context;
+
+    search->found |= cells[3] != NULL && strcmp(cells[3], search->xid) == 0;
+}
+
+bool mariadb_listed(struct mariadb_conn *conn, const char *xid, uint64_t deadline_ms,
+                    struct mariadb_outcome *ret_outcome)
+{
+    struct search search = {.xid = xid};
+
+    mariadb_collect_rows(conn, deadline_ms, compare, &search, ret_outcome);
+    return search.found;
+}
+
+static void send_end(struct mariadb_conn *conn, const struct assent_call *call, const char *xid)
+{
+    mariadb_send_format(conn, "XA %s %s",
+                        call->operation == ASSENT_OP_COMMIT ? "COMMIT" : "ROLLBACK", xid);
+}
+
+void mariadb_send_elsewhere(struct sql_database *db, struct sql_session *lane,
+                            const struct assent_call *call)
+{
+    struct mariadb_conn *conn = mariadb_conn_of(lane);
+    char xid[MARIADB_XID_BYTES];
+
+    mariadb_xid_format((struct mariadb *)db, &call->id, xid);
+    if (call->operation == ASSENT_OP_PREPARE)
+        mariadb_send(conn, "XA RECOVER FORMAT='SQL'");
+    else
+        send_end(conn, call, xid);
+}
+
+/* XAER_NOTA is said of a branch on the list too, while the session that prepared it is not gone.
+ * False: that is not the end of it. */
+static bool end_nota(struct mariadb_conn *conn, const char *xid, struct assent_call *call,
+                     uint64_t deadline_ms)
+{
+    struct mariadb_outcome outcome;
+    bool listed;
+
+    mariadb_send(conn, "XA RECOVER FORMAT='SQL'");
+    listed = mariadb_listed(conn, xid, deadline_ms, &outcome);
+    if (outcome.kind != MARIADB_DONE)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (!listed)
+        sql_answer(call, ASSENT_RM_NOT_FOUND, "1397: no such branch");
+    else
+        sql_answer(call, ASSENT_RM_RETRY, "1397: another session still holds the branch");
+    return outcome.kind != MARIADB_DONE || !listed;
+}
+
+void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *lane,
+                           struct assent_call *call, uint64_t deadline_ms)
+{
+    struct mariadb_conn *conn = mariadb_conn_of(lane);
+    struct mariadb_outcome outcome;
+    char xid[MARIADB_XID_BYTES];
+    bool listed;
+
+    mariadb_xid_format((struct mariadb *)db, &call->id, xid);
+    if (call->operation == ASSENT_OP_PREPARE) {
+        listed = mariadb_listed(conn, xid, deadline_ms, &outcome);
+        if (outcome.kind != MARIADB_DONE)
+            sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+        else
+            sql_answer(call, listed ? ASSENT_RM_OK : ASSENT_RM_NOT_FOUND, "%s",
+                       listed ? "" : "no such branch");
+        return;
+    }
+    mariadb_collect(conn, deadline_ms, &outcome);
+    for (int wait_ms = 1; outcome.kind == MARIADB_REFUSED && outcome.code == ER_XAER_NOTA;
+         wait_ms *= 2) {
+        if (end_nota(conn, xid, call, deadline_ms) || wait_ms > PATIENCE_MS)
+            return;
+        (void)poll(NULL, 0, wait_ms);
+        send_end(conn, call, xid);
+        mariadb_collect(conn, deadline_ms, &outcome);
+    }
+    if (outcome.kind == MARIADB_DONE)
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    else if (outcome.kind == MARIADB_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (rolled_back(outcome.code)) /* it says; the marker knows */
+        sql_answer(call, ASSENT_RM_NOT_FOUND, "%s", outcome.text);
+    else
+        sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome.text);
+}

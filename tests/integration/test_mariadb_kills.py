@@ -1,0 +1,88 @@
+"""kill -9 of MariaDB under load, again and again: one outcome everywhere, no money made or lost.
+
+Aim: AC1-AC5 with real databases that crash in both phases (edge cases 1, 5, 16, 19, 21, 27, 39, 42,
+56). Method: two servers with one bank each; 48 transfers in flight, half 2pc and half 3pc; at a
+random moment one server is killed with all its processes, at times together with an agent, and
+started again; every transfer is asked about until it is decided and obeyed everywhere; then sums,
+marks and markers of both databases are held against the outcomes. The server's own log says how
+often it came back with branches prepared, that is, was killed between the two phases.
+
+ASSENT_DATABASE_CYCLES sets the number of kills (10).
+"""
+
+import os
+import random
+import re
+import time
+
+import pytest
+
+from load import Load
+from mariadb import MariaDB
+from mariadb_bank import MariaDBBank
+
+CYCLES = int(os.environ.get("ASSENT_DATABASE_CYCLES", "10"))
+IN_FLIGHT = 48
+NAMES = ["bank-a", "bank-b"]
+PREPARED = re.compile(r"InnoDB: (\d+) transactions in prepared state after recovery")
+
+
+@pytest.fixture
+def servers():
+    made = {name: MariaDB() for name in NAMES}
+    yield made
+    for server in made.values():
+        server.close()
+
+
+def start(cluster, servers):
+    cluster.add_coordinator(prepare_timeout="2s", precommit_timeout="10m").start()
+    for name, server in servers.items():
+        server.start()
+        cluster.add_agent(name, [f"mariadb:connections=16,{server.parameters('bank')}"],
+                          work_timeout="1s")
+    bank = MariaDBBank({name: (server, "bank") for name, server in servers.items()}, 256)
+    bank.open()
+    for agent in cluster.agents.values():
+        agent.start()
+    cluster.wait_up()
+    return bank
+
+
+def strike(cluster, servers, rng):
+    """Kills one server, every third time with one of the agents, and brings them back."""
+    server = servers[rng.choice(NAMES)]
+    agent = cluster.agents[rng.choice(NAMES)] if rng.randrange(3) == 0 else None
+    if agent:
+        agent.kill()
+    server.restart()
+    if agent:
+        agent.start()
+
+
+def test_kill_cycles(cluster, servers):
+    rng = random.Random(20240811)
+    bank = start(cluster, servers)
+    load = Load(bank, cluster.coordinator, rng)
+    for _ in range(CYCLES):
+        cluster.wait_up()
+        transfers = load.make(IN_FLIGHT)
+        peers, waiting = load.send(transfers, connections=4)
+        load.strike(peers, waiting)
+        strike(cluster, servers, rng)
+        load.collect(peers, waiting, time.monotonic() + 60)
+        for peer in peers:
+            peer.close()
+        load.settle(transfers)
+        load.nothing_in_doubt()
+        load.audit()
+        bank.check_markers(load.all)
+    committed = sum(t.outcome == 1 for t in load.all)
+    assert committed > len(load.all) / 4, "the load must mostly commit to mean anything"
+    found = sum(int(count) for server in servers.values()
+                for count in PREPARED.findall(server.process.log_path.read_text()))
+    print(f"{len(load.all)} transfers, {committed} committed, "
+          f"{found} branches were prepared when a server was killed, "
+          f"{bank.check_markers(load.all)} markers are left")
+    if CYCLES >= 10:
+        assert found > 0, "no kill has hit a server between the phases"
