@@ -12,8 +12,9 @@
  *
  * A branch in work is an XA transaction in one session. Prepare inserts the branch's marker in it,
  * says XA PREPARE and closes the connection: only then can another session end the branch, and
- * MariaDB answers XAER_NOTA for as long as the first is there. It must be closed: COM_RESET_CONNECTION
- * also lets go of the branch, but what then answers OK to XA COMMIT has committed nothing (10.11.19).
+ * MariaDB answers XAER_NOTA for as long as the first is there. It must be closed:
+ * COM_RESET_CONNECTION also lets go of the branch, but what then answers OK to XA COMMIT has
+ * committed nothing (10.11.19).
  *
  * The marker table is a write-once register for each branch, kept by its primary key: the branch
  * itself writes that it committed, in its own transaction; evidence writes that it did not. Whoever
@@ -52,6 +53,7 @@ struct mariadb {
     char host[MARIADB_TEXT_MAX + 1], socket[MARIADB_TEXT_MAX + 1], user[MARIADB_TEXT_MAX + 1];
     char database[MARIADB_DATABASE_MAX + 1], defaults_file[MARIADB_TEXT_MAX + 1];
     uint64_t port;
+    bool alone; /* what an agent before us left behind has been waited for */
 };
 
 /* How a text of one or more statements has ended. */
@@ -78,7 +80,7 @@ bool mariadb_alive(struct sql_session *session);
 bool mariadb_idle(struct sql_session *session);
 /* Whatever the server still has to say is not waited for. */
 void mariadb_cut(struct mariadb_conn *conn);
-/* Sends statements, separated by semicolons; a failure breaks the session, and collecting says so. */
+/* Statements, separated by semicolons; a failure breaks the session, and collecting says so. */
 void mariadb_send(struct mariadb_conn *conn, const char *sql);
 void mariadb_send_format(struct mariadb_conn *conn, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

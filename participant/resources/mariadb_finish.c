@@ -6,12 +6,13 @@
  *   either, only read   has nothing been written? XA END, XA ROLLBACK: READ_ONLY, OK
  *   prepare, not here   is it on the list?                     OK, NOT_FOUND
  *   commit              XA COMMIT                              see end_elsewhere
- *   rollback            XA END, XA ROLLBACK; XA ROLLBACK       the same
+ *   rollback            XA END, XA ROLLBACK                    OK
+ *   rollback, prepared  XA ROLLBACK, tombstone                 as commit
  *
- * An error before XA PREPARE or XA COMMIT means that neither was done (the server takes no statement
- * of a text after one that failed), so the branch is rolled back here and now: REFUSED. XA_RB* from
- * them says that the server has done that. Any other error of theirs proves nothing, and a session
- * that is lost on the way is UNAVAILABLE whatever was sent.
+ * An error before XA PREPARE or XA COMMIT means that neither was done (the server takes no
+ * statement of a text after one that failed), so the branch is rolled back here and now: REFUSED.
+ * XA_RB* from them says that the server has done that. Any other error of theirs proves nothing,
+ * and a session that is lost on the way is UNAVAILABLE whatever was sent.
  */
 #include "mariadb.h"
 
@@ -39,6 +40,20 @@
     " WHERE variable_name IN ('HANDLER_WRITE', 'HANDLER_UPDATE', 'HANDLER_DELETE')"
 /* How long a commit waits for the session that prepared the branch to be gone. */
 #define PATIENCE_MS 100
+
+/* XA ROLLBACK is not synced: a crash brings the branch back, prepared, and nobody would ask for it
+ * again. A commit after it takes it to the disk as well; the tombstone is one. */
+static void send_rollback(struct mariadb_conn *conn, const struct assent_branch_id *id,
+                          const char *xid)
+{
+    char name[SQL_NAME_HEX_BYTES];
+
+    sql_name_hex(id, name);
+    mariadb_send_format(conn,
+                        "XA ROLLBACK %s;INSERT IGNORE INTO assent_marker (branch, committed)"
+                        " VALUES (X'%s', FALSE)",
+                        xid, name);
+}
 
 static bool rolled_back(unsigned code)
 {
@@ -84,7 +99,7 @@ static void refuse_engine(struct mariadb_conn *conn, const char *xid, struct ass
 {
     struct mariadb_outcome outcome;
 
-    mariadb_send_format(conn, "XA ROLLBACK %s", xid);
+    send_rollback(conn, &call->id, xid);
     mariadb_collect(conn, deadline_ms, &outcome);
     if (outcome.kind == MARIADB_DONE)
         sql_answer(call, ASSENT_RM_REFUSED, "a storage engine without XA takes part");
@@ -178,8 +193,10 @@ bool mariadb_listed(struct mariadb_conn *conn, const char *xid, uint64_t deadlin
 
 static void send_end(struct mariadb_conn *conn, const struct assent_call *call, const char *xid)
 {
-    mariadb_send_format(conn, "XA %s %s",
-                        call->operation == ASSENT_OP_COMMIT ? "COMMIT" : "ROLLBACK", xid);
+    if (call->operation == ASSENT_OP_COMMIT)
+        mariadb_send_format(conn, "XA COMMIT %s", xid);
+    else
+        send_rollback(conn, &call->id, xid);
 }
 
 void mariadb_send_elsewhere(struct sql_database *db, struct sql_session *lane,

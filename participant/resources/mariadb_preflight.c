@@ -5,6 +5,7 @@
  */
 #include "mariadb.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 
 #define SYNCS          3
 #define TOMBSTONE_LIFE "7 DAY"
+#define FORMER_MS      2000u
 
 #define FAIL(...) (snprintf(reason, ASSENT_REASON_MAX + 1, __VA_ARGS__), ASSENT_E_CONFIG)
 
@@ -156,6 +158,34 @@ static void warn(const struct sql_database *db, struct mariadb_conn *conn,
                    value);
 }
 
+/* The sessions of an agent that was killed go on with what it sent last, and may prepare a branch
+ * after the list was read. They end at once otherwise, so at the start they are waited for: all for
+ * a while, those that are doing something for longer. Other programs may use the same user. */
+static void await_former(const struct sql_database *db, struct mariadb_conn *conn)
+{
+    uint64_t began_ms = assent_now_ms(), now_ms = began_ms;
+    struct mariadb_outcome outcome = {.value = "1"};
+
+    while (strcmp(outcome.value, "0") != 0 && now_ms < began_ms + FORMER_MS) {
+        if (now_ms > began_ms)
+            (void)poll(NULL, 0, 10);
+        mariadb_send_format(conn,
+                            "SELECT COUNT(*) FROM information_schema.processlist"
+                            " WHERE id <> CONNECTION_ID() AND db = DATABASE()"
+                            " AND user = SUBSTRING_INDEX(USER(), '@', 1)%s",
+                            now_ms < began_ms + FORMER_MS / 4 ? "" : " AND command <> 'Sleep'");
+        mariadb_collect(conn, now_ms + SQL_FINISH_MS, &outcome);
+        if (outcome.kind != MARIADB_DONE)
+            return;
+        now_ms = assent_now_ms();
+    }
+    if (strcmp(outcome.value, "0") != 0)
+        sql_report(db, true,
+                   "%s sessions of this user are at work in this database: if they belong to an "
+                   "agent that was killed, start this one anew when they are gone",
+                   outcome.value);
+}
+
 /* --- the marker table ------------------------------------------------------------------------- */
 
 static int make_marker(const struct sql_database *db, struct mariadb_conn *conn, char *reason)
@@ -219,7 +249,7 @@ int mariadb_preflight(struct sql_database *db, struct sql_session *lane,
                       char reason[ASSENT_REASON_MAX + 1])
 {
     struct mariadb_conn *conn = mariadb_conn_of(lane);
-    const struct mariadb *maria = (struct mariadb *)db;
+    struct mariadb *maria = (struct mariadb *)db;
     struct mariadb_outcome outcome;
     struct mariadb_facts facts;
     uint64_t sync_us = 0;
@@ -229,6 +259,9 @@ int mariadb_preflight(struct sql_database *db, struct sql_session *lane,
         r = mariadb_judge(&facts, reason);
     if (r == 0)
         r = check_server(maria, conn, reason);
+    if (r == 0 && !maria->alone)
+        await_former(db, conn);
+    maria->alone |= r == 0;
     if (r == 0)
         r = make_marker(db, conn, reason);
     if (r == 0)

@@ -40,8 +40,8 @@ static void set_options(const struct mariadb *maria, MYSQL *link)
     mysql_optionsv(link, MYSQL_OPT_LOCAL_INFILE, &off);
     mysql_optionsv(link, MYSQL_SET_CHARSET_NAME, "utf8mb4");
     mysql_optionsv(link, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "assent");
-    /* Each statement that is no branch's is a transaction of its own. */
-    mysql_optionsv(link, MYSQL_INIT_COMMAND, "SET autocommit = 1");
+    /* Each statement that is no branch's is a transaction of its own, and waits for nobody. */
+    mysql_optionsv(link, MYSQL_INIT_COMMAND, "SET autocommit = 1, innodb_lock_wait_timeout = 1");
 }
 
 int mariadb_dial(struct sql_database *db, struct sql_session **ret_session,

@@ -1,15 +1,16 @@
 /*
- * mariadb_work.c: runs the statements of one piece of work inside a branch. They go to the server as
- * EXECUTE IMMEDIATE, SQL and parameters in hex: so each is one command, whatever is in it, and no
- * value is ever read as SQL.
+ * mariadb_work.c: runs the statements of one piece of work inside a branch. They go to the server
+ * as EXECUTE IMMEDIATE, SQL and parameters in hex: so each is one command, whatever is in it, and
+ * no value is ever read as SQL.
  *
- * Before anything is done, each INSERT, REPLACE, UPDATE and DELETE is explained, inside a savepoint:
- * that locks the tables that it would write to, and the server tells if one of them cannot be rolled
- * back. After each statement it is asked again, for functions that a SELECT has called. Views that
- * the agent's user may not explain (1345) are left to the second.
+ * Before anything is done, each INSERT, REPLACE, UPDATE and DELETE is explained, inside a
+ * savepoint: that locks the tables that it would write to, and the server tells if one of them
+ * cannot be rolled back. After each statement it is asked again, for functions that a SELECT has
+ * called. Views that the agent's user may not explain (1345) are left to the second.
  *
- * A branch ends at its first error: it is rolled back at once, before anybody can send more. After a
- * deadlock MariaDB has done so itself, and in some versions what follows would be committed alone.
+ * A branch ends at its first error: it is rolled back at once, before anybody can send more. After
+ * a deadlock MariaDB has done so itself, and in some versions what follows would be committed
+ * alone.
  */
 #include "mariadb.h"
 
@@ -40,8 +41,8 @@ struct work {
 
 /* --- what is for a branch --------------------------------------------------------------------- */
 
-/* By name, since so many commands would end a transaction, or run others that do: a procedure may go
- * on after an error that has ended the branch. */
+/* By name, since so many commands would end a transaction, or run others that do: a procedure may
+ * go on after an error that has ended the branch. */
 static const char *const allowed[] = {"select", "insert",  "update",   "delete", "replace", "with",
                                       "values", "explain", "describe", "show",   "do",      NULL};
 static const char *const changes[] = {"insert", "replace", "update", "delete", NULL};

@@ -1,7 +1,7 @@
 /*
- * mariadb_xid.c: the names that branches have in MariaDB. The format id is ours; gtrid is the log id
- * (16 bytes) and the gtrid (16), bqual the branch's number (4, big-endian) and the database's name,
- * because the server has one list for all its databases.
+ * mariadb_xid.c: the names that branches have in MariaDB. The format id is ours; gtrid is the log
+ * id (16 bytes) and the gtrid (16), bqual the branch's number (4, big-endian) and the database's
+ * name, because the server has one list for all its databases.
  */
 #include "mariadb.h"
 

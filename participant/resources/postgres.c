@@ -1,6 +1,6 @@
 /*
- * postgres.c: a PostgreSQL database as a table of operations: open and close, and the questions that
- * touch no branch. How the parts work together: postgres.h.
+ * postgres.c: a PostgreSQL database as a table of operations: open and close, and the questions
+ * that touch no branch. How the parts work together: postgres.h.
  *
  *   parameters  [connections=N ]CONNINFO: N sessions for branches in work (20), and how libpq is to
  *               connect: keywords and values, or a URI

@@ -310,6 +310,38 @@ def test_server_away_or_risky_is_named(cluster, own_server):
     agent.process.wait_line("resource_report", pattern="level=info.*MariaDB.*a sync takes")
 
 
+def test_rollback_survives_a_crash(cluster, own_server):
+    """MariaDB answers XA ROLLBACK in another session than the one that prepared before it is on
+    disk: killed then, it has the branch prepared again. Not so ours, which nobody would ask for any
+    more (16)."""
+    own_server.start()
+    own_server.sql("CREATE TABLE t (k INT PRIMARY KEY) ENGINE=InnoDB")
+    theirs = [f"'theirs-{n}'" for n in range(8)]
+    for number, xid in enumerate(theirs):
+        own_server.sql(f"XA START {xid}; INSERT INTO t VALUES ({number}); XA END {xid};"
+                       f"XA PREPARE {xid}")
+    wait_until(lambda: own_server.sql("SELECT 1 FROM information_schema.processlist"
+                                      " WHERE id <> CONNECTION_ID() AND user = 'assent'") == [],
+               "their sessions are gone")
+    own_server.sql(";".join(f"XA ROLLBACK {xid}" for xid in theirs))
+    assert own_server.sql("XA RECOVER") == []
+    own_server.restart()
+    assert own_server.sql("XA RECOVER") != []
+    for row in own_server.sql("XA RECOVER FORMAT='SQL'"):
+        own_server.sql(f"XA ROLLBACK {row[3]}")
+
+    banks = Banks(cluster, own_server).start()
+    banks.stop_in_doubt(decided=False)
+    cluster.coordinator.start()
+    wait_until(lambda: not banks.prepared("bank-a") and not banks.prepared("bank-b"),
+               "both are rolled back")
+    for database in banks.databases.values():  # by then the agents have had their answers
+        wait_until(lambda d=database: own_server.value("SELECT COUNT(*) FROM assent_marker", d)
+                   == "1", "the rollback is complete")
+    own_server.restart()
+    assert banks.prepared("bank-a") == banks.prepared("bank-b") == []
+
+
 @pytest.mark.parametrize("decided", [True, False])
 def test_server_away_in_doubt_then_back(cluster, own_server, decided):
     """Both branches are prepared and the server dies before it is told: they are there when it

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""A real MariaDB server of a test's own: made by mariadb-install-db in a temporary directory, reached
-over a unix socket in it, killed with all its processes. As a program: runs one command with a server
-beside it, whose parameters for the resource are in ASSENT_TEST_MARIADB.
+"""A real MariaDB server of a test's own: made by mariadb-install-db in a temporary directory, and
+reached over a unix socket in it. As a program: runs one command with a server beside it, whose
+parameters for the resource are in ASSENT_TEST_MARIADB.
 """
 
 import subprocess
@@ -52,7 +52,7 @@ class MariaDB(Server):
         return self
 
     def parameters(self, database="test", user=USER, **more):
-        """As the resource takes them; one word, since lists of options are cut at blanks in tests."""
+        """As the resource takes them; one word: lists of options are cut at blanks in tests."""
         words = {"socket": self.socket, "user": user, "database": database, **more}
         return ",".join(f"{key}={value}" for key, value in words.items())
 

@@ -1,10 +1,11 @@
-"""The bank of bank.py over MariaDB databases: accounts and the marks of transfers in two tables, and
-the markers that Assent wrote beside them.
+"""The bank of bank.py over MariaDB databases: accounts and the marks of transfers in two tables,
+and the markers that Assent wrote beside them.
 """
 
 import json
 
 from bank import START, Bank
+from process import wait_until
 
 TABLES = """
     CREATE TABLE account (number INT PRIMARY KEY, balance BIGINT NOT NULL CHECK (balance >= 0));
@@ -51,6 +52,7 @@ class MariaDBBank(Bank):
             markers = server.sql("SELECT LOWER(HEX(SUBSTR(branch, 17, 16))), committed"
                                  " FROM assent_marker", database)
             assert [m for m, yes in markers if (m in committed) != (yes == "1")] == []
-            assert server.sql("XA RECOVER", database) == []
+            wait_until(lambda s=server: s.sql("XA RECOVER FORMAT='SQL'") == [],
+                       "nothing is prepared")
             left += len(markers)
         return left

@@ -58,7 +58,16 @@ def closure(names):
 
 
 def owners(path):
-    """The packages that own a file; /bin and /usr/bin are one since the usr merge."""
+    """The packages that own a file, or any of its alternatives."""
+    if os.path.islink(path) and os.readlink(path).startswith("/etc/alternatives/"):
+        done = subprocess.run(["update-alternatives", "--list", os.path.basename(path)],
+                              check=False, capture_output=True, text=True)
+        return set().union(*(owners_of_file(p) for p in done.stdout.split()))
+    return owners_of_file(path)
+
+
+def owners_of_file(path):
+    """/bin and /usr/bin are one since the usr merge."""
     real = os.path.realpath(path)
     for candidate in {path, real, path.removeprefix("/usr"), real.removeprefix("/usr")}:
         done = subprocess.run(["dpkg", "-S", candidate], check=False, capture_output=True,

@@ -91,7 +91,8 @@ static inline void await_value(MYSQL *link, const char *sql, const char *wanted)
     }
 }
 
-/* What MariaDB lists as prepared, ours or not: the fourth column of the last row, "" without one. */
+/* What MariaDB lists as prepared, ours or not: the fourth column of the last row, "" without one.
+ * */
 static inline const char *listed(MYSQL *link)
 {
     static char xid[512];

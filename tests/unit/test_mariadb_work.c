@@ -116,7 +116,8 @@ static void *second_half(void *context)
     return NULL;
 }
 
-/* MariaDB has rolled the branch back alone; what comes later must not be committed outside of it. */
+/* MariaDB has rolled the branch back alone; what comes later must not be committed outside of it.
+ * */
 static void a_deadlock_ends_the_branch(void **state)
 {
     struct driver *d = *state;
@@ -250,6 +251,43 @@ static void what_is_explained_is_undone(void **state)
     mysql_close(link);
 }
 
+/* A user who may not explain a view is checked afterwards, the statements before and behind it as
+ * ever. */
+static void a_view_that_cannot_be_explained_is_checked_afterwards(void **state)
+{
+    struct driver *d = *state;
+    char other[600], socket[256];
+    MYSQL *link = session();
+    struct assent_call call;
+
+    run(link, "CREATE VIEW good AS SELECT * FROM kv; CREATE VIEW bad AS SELECT * FROM log;"
+              "CREATE OR REPLACE USER poor@localhost;"
+              "GRANT SELECT, INSERT ON test.kv TO poor@localhost;"
+              "GRANT SELECT, INSERT ON test.log TO poor@localhost;"
+              "GRANT SELECT, INSERT ON test.good TO poor@localhost;"
+              "GRANT SELECT, INSERT ON test.bad TO poor@localhost;"
+              "GRANT SELECT, INSERT, DELETE ON test.assent_marker TO poor@localhost");
+    assert_int_equal(sscanf(parameters, "socket=%255[^,]", socket), 1);
+    snprintf(other, sizeof(other), "socket=%s user=poor database=test", socket);
+    driver_close(d);
+    d->parameters = other;
+    driver_reopen(d);
+    expect_work(d, 1,
+                "INSERT INTO kv VALUES (1, 1)\nINSERT INTO good VALUES (2, 2)\n"
+                "INSERT INTO kv VALUES (3, 3)\nINSERT INTO good VALUES (4, 4)");
+    expect(d, ASSENT_OP_ONE_PHASE, 1, ASSENT_RM_OK);
+    assert_string_equal(value_of(link, "SELECT GROUP_CONCAT(k ORDER BY k) FROM kv"), "1,2,3,4");
+    expect_work_fails(d, 2, "INSERT INTO good VALUES (5, 5)\nINSERT INTO log VALUES (1)",
+                      "statement 2 would change a table whose engine has no XA");
+    assert_int_equal(driver_begin(d, 3), ASSENT_RM_OK);
+    call = driver_work(d, 3, "INSERT INTO bad VALUES (1)", 1000);
+    assert_int_equal(call.result, ASSENT_RM_FAILED);
+    assert_string_equal(call.reason,
+                        "statement 1 has changed a table whose engine has no XA; that stays");
+    d->parameters = parameters;
+    mysql_close(link);
+}
+
 /* --- sessions --------------------------------------------------------------------------------- */
 
 static void settings_of_one_branch_do_not_reach_the_next(void **state)
@@ -294,6 +332,7 @@ int main(void)
         TEST(engines_without_xa_are_refused_before_they_are_changed),
         TEST(a_function_that_changes_them_is_found_afterwards),
         TEST(what_is_explained_is_undone),
+        TEST(a_view_that_cannot_be_explained_is_checked_afterwards),
         TEST(settings_of_one_branch_do_not_reach_the_next),
         TEST(a_query_reads_and_cannot_write),
     };
