@@ -4,7 +4,7 @@
  *   prepare, wrote      marker, XA END, XA PREPARE             and the connection is closed
  *   one-phase, wrote    marker, XA END, XA COMMIT ONE PHASE
  *   either, only read   has nothing been written? XA END, XA ROLLBACK: READ_ONLY, OK
- *   prepare, not here   is it on the list?                     OK, NOT_FOUND
+ *   prepare, not here   is it on the list, with marker?        OK, NOT_FOUND, FAILED without marker
  *   commit              XA COMMIT                              see end_elsewhere
  *   rollback            XA END, XA ROLLBACK                    OK
  *   rollback, prepared  XA ROLLBACK, tombstone                 as commit
@@ -231,22 +231,52 @@ static bool end_nota(struct mariadb_conn *conn, const char *xid, struct assent_c
     return outcome.kind != MARIADB_DONE || !listed;
 }
 
+/* A branch that an application has prepared must have its marker, or nothing could ever prove that
+ * it was committed. A marker that is not committed yet cannot be read, but whoever would write the
+ * same one has to wait. */
+static void end_probe(struct mariadb_conn *conn, const char *xid, struct assent_call *call,
+                      uint64_t deadline_ms)
+{
+    struct mariadb_outcome outcome, end;
+    char name[SQL_NAME_HEX_BYTES];
+    bool listed = mariadb_listed(conn, xid, deadline_ms, &outcome);
+
+    if (outcome.kind != MARIADB_DONE) {
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+        return;
+    }
+    if (!listed) {
+        sql_answer(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+        return;
+    }
+    sql_name_hex(&call->id, name);
+    mariadb_send_format(conn,
+                        "SET innodb_lock_wait_timeout = 0;START TRANSACTION;"
+                        "INSERT INTO assent_marker (branch) VALUES (X'%s')",
+                        name);
+    mariadb_collect(conn, deadline_ms, &outcome);
+    mariadb_ask(conn, "ROLLBACK", &end);
+    if (outcome.kind == MARIADB_LOST || end.kind != MARIADB_DONE)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", end.text);
+    else if (outcome.kind == MARIADB_DONE || outcome.code == ER_DUP_ENTRY)
+        sql_answer(call, ASSENT_RM_FAILED,
+                   "the application has prepared the branch without its marker");
+    else if (outcome.code == ER_LOCK_WAIT_TIMEOUT)
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    else
+        sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome.text);
+}
+
 void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *lane,
                            struct assent_call *call, uint64_t deadline_ms)
 {
     struct mariadb_conn *conn = mariadb_conn_of(lane);
     struct mariadb_outcome outcome;
     char xid[MARIADB_XID_BYTES];
-    bool listed;
 
     mariadb_xid_format((struct mariadb *)db, &call->id, xid);
     if (call->operation == ASSENT_OP_PREPARE) {
-        listed = mariadb_listed(conn, xid, deadline_ms, &outcome);
-        if (outcome.kind != MARIADB_DONE)
-            sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
-        else
-            sql_answer(call, listed ? ASSENT_RM_OK : ASSENT_RM_NOT_FOUND, "%s",
-                       listed ? "" : "no such branch");
+        end_probe(conn, xid, call, deadline_ms);
         return;
     }
     mariadb_collect(conn, deadline_ms, &outcome);

@@ -316,6 +316,45 @@ static void sessions_that_the_server_ends_are_noticed(void **state)
     mysql_close(conn);
 }
 
+/* An application that works past the agent is told what to run; without its marker a branch is not
+ * voted for. */
+static void a_branch_that_its_application_prepared_needs_its_marker(void **state)
+{
+    struct driver *d = *state;
+    char xid[256], marker[256], sql[1400], error[256], own[160], name[ASSENT_BRANCH_ID_TEXT + 1];
+    struct assent_branch_id id = driver_branch(1);
+    char *json = NULL;
+    MYSQL *one;
+
+    xid_of(1, xid);
+    marker_of(1, marker);
+    assent_branch_id_format(&id, name);
+    snprintf(own, sizeof(own), "own %s", name);
+    assert_int_equal(d->ops->query(d->resource, own, &json, error, sizeof(error)), 0);
+    snprintf(sql, sizeof(sql),
+             "{\"before\": [\"XA START %s\"], \"after\": [\"%s\", \"XA END %s\", "
+             "\"XA PREPARE %s\"]}",
+             xid, marker, xid, xid);
+    assert_string_equal(json, sql);
+    free(json);
+    expect_reason(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+    for (int marked = 0; marked < 2; marked++) {
+        one = session();
+        snprintf(sql, sizeof(sql),
+                 "XA START %s; INSERT INTO kv VALUES (1, 1); %s; XA END %s;"
+                 "XA PREPARE %s",
+                 xid, marked ? marker : "DO 0", xid, xid);
+        run(one, sql);
+        mysql_close(one);
+        expect_reason(d, ASSENT_OP_PREPARE, 1, marked ? ASSENT_RM_OK : ASSENT_RM_FAILED,
+                      marked ? "" : "the application has prepared the branch without its marker");
+        expect(d, marked ? ASSENT_OP_COMMIT : ASSENT_OP_ROLLBACK, 1, ASSENT_RM_OK);
+        if (!marked)
+            expect(d, ASSENT_OP_FORGET, 1, ASSENT_RM_OK);
+    }
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED);
+}
+
 /* --- batches, preflight ----------------------------------------------------------------------- */
 
 static void a_big_batch_commits_and_forgets_all(void **state)
@@ -476,6 +515,7 @@ int main(void)
         TEST(evidence_and_a_late_session_agree),
         TEST(late_work_cannot_prepare),
         TEST(sessions_that_the_server_ends_are_noticed),
+        TEST(a_branch_that_its_application_prepared_needs_its_marker),
         TEST(a_big_batch_commits_and_forgets_all),
         TEST(open_says_what_is_wrong),
         cmocka_unit_test(servers_that_cannot_prepare_are_refused_by_name),
