@@ -2,8 +2,22 @@
 # Money moves between two participants, on this machine alone: a commit, a refusal, a kill -9 of the
 # coordinator between its decision and the delivery of it, the recovery; then the same by 3pc.
 # Installs what the build needs, builds in build-demo/, leaves nothing running and no data behind.
+#
+#   ./demo.sh               the participants keep the accounts themselves
+#   ./demo.sh --databases   Alice's bank is a real PostgreSQL, Bob's a real MariaDB, each started for
+#                           the demo in a temporary directory
 set -eu
 cd "$(dirname "$0")"
+
+databases=
+case "$*" in
+"") ;;
+--databases) databases=yes ;;
+*)
+    echo "usage: ./demo.sh [--databases]"
+    exit 2
+    ;;
+esac
 
 build=$PWD/build-demo
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive CCACHE_DISABLE=1
@@ -16,8 +30,9 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# The part of the list that a plain build needs.
-missing=$(sed -n '/^# build$/,/^# check$/p' tests/lint/packages.txt | grep -v '^#' |
+# The parts of the list that this needs.
+last=${databases:+check}
+missing=$(sed -n "/^# build$/,/^# ${last:-databases}$/p" tests/lint/packages.txt | grep -v '^#' |
     while read -r package; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
             echo "$package"
@@ -44,6 +59,11 @@ fi
     run_logged meson setup "$build" --buildtype=release -Dtests=false -Dcrash_points=true
 run_logged ninja -C "$build"
 note "done in $((SECONDS - began)) s"
+
+# Each of the two starts its server, runs what follows, and ends its server when that ends.
+if [ -n "$databases" ] && [ -z "${ASSENT_TEST_MARIADB-}" ]; then
+    exec tests/lib/postgres.py tests/lib/mariadb.py "$PWD/demo.sh" --databases
+fi
 
 data=$(mktemp -d)
 declare -A pids=()
@@ -100,14 +120,39 @@ coordinator() {
 
 agent() {
     start "$1" "$build/participant/agent/assent-agent" --name "$1" --data-dir "$data/$1" \
-        --unsafe-storage --coordinator "$listen" --listen 127.0.0.1:0 --resource kv \
+        --unsafe-storage --coordinator "$listen" --listen 127.0.0.1:0 --resource "$2" \
         --in-doubt-warn 300ms
     within 20 started "$1" 1
 }
 
 connected() { [ "$(ctl -o json participants list | grep -c '"state": *"up"')" -ge "$1" ]; }
 
-balance() { ctl kv get --participant "$1" "$2"; }
+# What differs between the two kinds of bank: resources, work, and how to look at a balance.
+if [ -z "$databases" ]; then
+    resource_a=kv
+    resource_b=kv
+    put() { echo "put $1 $2"; }
+    debit() { echo "add alice -$1 min 0"; }
+    credit() { echo "add bob $1"; }
+    balance() { ctl kv get --participant "$1" "$2"; }
+else
+    resource_a="postgres:$ASSENT_TEST_POSTGRES"
+    resource_b="mariadb:$ASSENT_TEST_MARIADB"
+    parameter() { tr , '\n' <<<"$ASSENT_TEST_MARIADB" | sed -n "s/^$1=//p"; }
+    sql_a() { psql -X -q -A -t -c "$1" "$ASSENT_TEST_POSTGRES"; }
+    sql_b() {
+        mariadb --no-defaults --batch --skip-column-names --socket="$(parameter socket)" \
+            --user="$(parameter user)" -e "$1" "$(parameter database)"
+    }
+    put() { echo "INSERT INTO account VALUES ('$1', $2)"; }
+    debit() { echo "UPDATE account SET balance = balance - $1 WHERE name = 'alice'"; }
+    credit() { echo "UPDATE account SET balance = balance + $1 WHERE name = 'bob'"; }
+    balance() { "sql_${1#bank-}" "SELECT balance FROM account WHERE name = '$2'"; }
+    account="CREATE TABLE account (name VARCHAR(20) PRIMARY KEY, balance BIGINT CHECK (balance >= 0))"
+    sql_a "$account"
+    sql_b "$account"
+fi
+
 balances() {
     local alice bob
     alice=$(balance bank-a alice)
@@ -118,27 +163,28 @@ balances() {
 
 # transfer AMOUNT OPTIONS...: alice pays bob, in one message; prints what assentctl says.
 transfer() {
-    local amount=$1
+    local from to amount=$1
     shift
-    note "\$ assentctl tx run${*:+ $*} --branch 'bank-a=add alice -$amount min 0'" \
-        "--branch 'bank-b=add bob $amount'"
-    ctl tx run "$@" --branch "bank-a=add alice -$amount min 0" \
-        --branch "bank-b=add bob $amount" >"$data/answer" 2>"$data/message" || answered=$?
+    from="bank-a=$(debit "$amount")"
+    to="bank-b=$(credit "$amount")"
+    note "\$ assentctl tx run${*:+ $*} --branch \"$from\" --branch \"$to\""
+    ctl tx run "$@" --branch "$from" --branch "$to" >"$data/answer" 2>"$data/message" ||
+        answered=$?
     show <"$data/answer"
     show <"$data/message"
 }
 
 step "A coordinator and two participants, each with its own data"
 coordinator
-agent bank-a
-agent bank-b
+agent bank-a "$resource_a"
+agent bank-b "$resource_b"
 within 20 connected 2
 note "assentd at $listen (pid ${pids[coordinator]}), bank-a (pid ${pids[bank-a]})," \
     "bank-b (pid ${pids[bank-b]})"
 ctl participants list | show
 
 step "Accounts: alice has 100 at bank-a, bob has 50 at bank-b"
-ctl tx run --wait --branch 'bank-a=put alice 100' --branch 'bank-b=put bob 50' | show
+ctl tx run --wait --branch "bank-a=$(put alice 100)" --branch "bank-b=$(put bob 50)" | show
 balances
 
 step "Alice pays Bob 30: both participants vote yes, the coordinator commits (2pc)"

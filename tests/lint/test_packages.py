@@ -142,8 +142,8 @@ def test_tools_of_scripts():
 
 
 def test_tools_of_the_demo():
-    """The demo installs the build's part of the list alone."""
-    check(dict(script_commands("demo.sh")), closure(listed("build")))
+    """The demo installs the build's part of the list, and with --databases theirs."""
+    check(dict(script_commands("demo.sh")), closure(listed("build") | listed("databases")))
 
 
 def test_tools_of_python():
