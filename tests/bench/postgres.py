@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+"""What Assent costs over two PostgreSQL databases, as a ratio to a client that drives two-phase
+commit itself with the same statements, measured in one run, in turns.
+
+  ASSENT_BUILD=build-release tests/bench/postgres.py [--seconds S] [--rounds N] [--clients N,...]
+
+Starts a PostgreSQL server (fsync on), a coordinator and two agents in temporary directories. Each
+figure is the median over the rounds; the ratio is the median of the rounds' own ratios.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+
+import places  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from postgres import Postgres  # noqa: E402
+
+WAYS = ["client", "assent", "assent-wait"]
+LOAD = places.BUILD / "tests" / "bench" / "postgres-load"
+DATABASES = {"bank-a": "left_bank", "bank-b": "right_bank"}
+
+
+def measure(server, cluster, clients, seconds, way):
+    done = subprocess.run(
+        [LOAD, *(server.conninfo(database) for database in DATABASES.values()),
+         cluster.coordinator.address, *DATABASES, str(clients), str(seconds), way],
+        capture_output=True, text=True, check=False, timeout=60 + seconds)
+    if done.returncode != 0:
+        sys.exit(f"{way}, {clients} clients: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def compare(server, cluster, arguments):
+    print(f"{'clients':>7}  {'way':12} {'tx/s':>8} {'p50 us':>8} {'p99 us':>8}  of client's tx/s")
+    for clients in map(int, arguments.clients.split(",")):
+        rounds = [{way: measure(server, cluster, clients, arguments.seconds, way) for way in WAYS}
+                  for _ in range(arguments.rounds)]
+        for way in WAYS:
+            def median(of):
+                return statistics.median(of(r) for r in rounds)
+            print(f"{clients:7}  {way:12} {median(lambda r: r[way]['tx_per_s']):8.0f}"
+                  f" {median(lambda r: r[way]['p50_us']):8.0f}"
+                  f" {median(lambda r: r[way]['p99_us']):8.0f}"
+                  f"  {median(lambda r: r[way]['tx_per_s'] / r['client']['tx_per_s']):.2f}",
+                  flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clients", default="1,8,32")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="assent-bench-", dir="/var/tmp") as directory:
+        server = Postgres(max_prepared_transactions=300, max_connections=300)
+        cluster = Cluster(pathlib.Path(directory))
+        try:
+            server.start()
+            cluster.add_coordinator().start()
+            for name, database in DATABASES.items():
+                server.create(database)
+                server.sql("CREATE TABLE account (id int PRIMARY KEY, balance bigint NOT NULL);"
+                           "INSERT INTO account SELECT i, 0 FROM generate_series(0, 255) AS i",
+                           database)
+                cluster.add_agent(name, [f"postgres:connections=64 {server.conninfo(database)}"],
+                                  workers=64).start()
+            cluster.wait_up()
+            compare(server, cluster, arguments)
+        finally:
+            cluster.close()
+            server.close()
+
+
+if __name__ == "__main__":
+    main()
