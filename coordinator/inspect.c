@@ -280,14 +280,16 @@ static json_t *inspect_participants(struct session *session, const struct assent
     for (uint32_t i = 0; i < server->participants.count; i++) {
         const struct participant *p = server->participants.by_number[i];
 
-        if (!list_takes(&list, 256 + 2 * (strlen(p->full) + strlen(p->type) + strlen(p->address))))
+        if (!list_takes(&list, 256 + 2 * (strlen(p->full) + strlen(p->type) + strlen(p->address) +
+                                          strlen(p->away))))
             break;
-        json_array_append_new(
-            list.rows,
-            json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:o}", "number", (json_int_t)p->number,
-                      "name", p->name, "resource", p->resource, "type", p->type, "state",
-                      participant_is_up(p) ? "up" : "down", "epoch", (json_int_t)p->epoch,
-                      "address", p->address, "since", time_json(p->since_wall_ms, true)));
+        json_array_append_new(list.rows,
+                              json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:o}", "number",
+                                        (json_int_t)p->number, "name", p->name, "resource",
+                                        p->resource, "type", p->type, "state", participant_state(p),
+                                        "reason", participant_is_up(p) ? p->away : "", "epoch",
+                                        (json_int_t)p->epoch, "address", p->address, "since",
+                                        time_json(p->since_wall_ms, true)));
     }
     return json_pack("{s:o, s:b}", "participants", list.rows, "truncated", (int)list.truncated);
 }

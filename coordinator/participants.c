@@ -35,6 +35,11 @@ bool participant_is_up(const struct participant *p)
     return p->session != NULL && p->session->state == SESSION_UP;
 }
 
+const char *participant_state(const struct participant *p)
+{
+    return !participant_is_up(p) ? "down" : p->away[0] != '\0' ? "away" : "up";
+}
+
 /* A participant with the next number. */
 static struct participant *add(struct server *server, const char *name, const char *resource)
 {
@@ -268,6 +273,7 @@ int participants_register(struct server *server, struct session *session,
         p->has_log_id = hello->has_log_id;
         memcpy(p->log_id, hello->log_id, sizeof(p->log_id));
         p->session = session;
+        p->away[0] = '\0';
         p->since_wall_ms = assent_wall_ms();
         if (fresh)
             put(server, p);
@@ -295,6 +301,28 @@ void participants_durable(struct server *server, uint32_t number)
     if (p->session != NULL && p->session->state == SESSION_REGISTERING &&
         participants_all_durable(server, p->session))
         session_up(p->session);
+}
+
+void participants_away(struct server *server, const struct session *session,
+                       const struct assent_wire *wire)
+{
+    for (uint32_t i = 0; i < server->participants.count; i++) {
+        struct participant *p = server->participants.by_number[i];
+        const char *reason = "";
+
+        if (p->session != session)
+            continue;
+        for (size_t k = 0; k < wire->u.ping.away_count; k++)
+            if (strcmp(wire->u.ping.away[k].resource, p->resource) == 0)
+                reason = wire->u.ping.away[k].reason[0] ? wire->u.ping.away[k].reason : "?";
+        if ((p->away[0] == '\0') != (reason[0] == '\0')) {
+            p->since_wall_ms = assent_wall_ms();
+            assent_log(reason[0] ? ASSENT_LOG_WARN : ASSENT_LOG_INFO,
+                       reason[0] ? "resource_away" : "resource_up", "name=%s reason=%s", p->full,
+                       assent_log_quote(reason));
+        }
+        text_copy(p->away, sizeof(p->away), reason);
+    }
 }
 
 void participants_down(struct server *server, struct session *session)

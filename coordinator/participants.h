@@ -30,6 +30,7 @@ struct participant {
     bool has_log_id;
     uint8_t log_id[ASSENT_LOG_ID_BYTES]; /* of its own log: which log its incarnations count */
     struct session *session;             /* NULL: down */
+    char away[ASSENT_REASON_MAX + 1];    /* why the resource takes no new branches; "": it does */
     uint64_t since_wall_ms;              /* up or down since, for people */
     bool durable;                        /* its number is on disk */
 };
@@ -52,10 +53,15 @@ ASSENT_CHECKED int participants_register(struct server *server, struct session *
 /* The number is on disk: answers the hello if it was the last one. */
 void participants_durable(struct server *server, uint32_t number);
 bool participants_all_durable(const struct server *server, const struct session *session);
+/* A ping says which resources take no new branches. */
+void participants_away(struct server *server, const struct session *session,
+                       const struct assent_wire *wire);
 void participants_down(struct server *server, struct session *session);
 
 struct participant *participants_get(const struct server *server, uint32_t number);
 bool participant_is_up(const struct participant *participant);
+/* "up", "away" (connected, but its resource takes no new branches) or "down". */
+const char *participant_state(const struct participant *participant);
 /* "?" for a number that is not known. */
 const char *participants_name(const struct server *server, uint32_t number);
 /* "NAME" or "NAME/RESOURCE" of one that is up. 0; ASSENT_E_NOT_FOUND, ASSENT_E_UNAVAILABLE,

@@ -277,8 +277,8 @@ static void not_allowed(struct session *session, const struct assent_wire *wire)
 static void from_participant(struct session *session, const struct assent_wire *wire)
 {
     if (wire->kind == ASSENT_WIRE_PING)
-        return;
-    if (session->state == SESSION_UP && wire->kind == ASSENT_WIRE_BRANCH)
+        participants_away(session->server, session, wire);
+    else if (session->state == SESSION_UP && wire->kind == ASSENT_WIRE_BRANCH)
         driver_message(session->server, session, wire);
     else if (session->state == SESSION_UP &&
              (wire->kind == ASSENT_WIRE_INSPECTION || wire->kind == ASSENT_WIRE_REFUSAL))

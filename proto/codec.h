@@ -69,6 +69,11 @@ struct assent_wire_hello {
     size_t resource_count;
 };
 
+/* A resource that takes no new branches, and why. */
+struct assent_wire_away {
+    const char *resource, *reason;
+};
+
 struct assent_wire_begin {
     enum assent_protocol protocol;
     enum assent_termination termination;
@@ -100,6 +105,8 @@ struct assent_wire {
         struct {
             bool has_ended_below;
             struct assent_gtrid ended_below;
+            struct assent_wire_away away[ASSENT_RESOURCES_MAX];
+            size_t away_count;
         } ping;
         struct assent_wire_begin begin;
         struct {

@@ -172,6 +172,21 @@ static void check_hello(struct codec_check *check, const struct assent_wire_hell
     check->item = -1;
 }
 
+static void check_ping(struct codec_check *check, const struct assent_wire *wire)
+{
+    if (wire->u.ping.away_count > ASSENT_RESOURCES_MAX) {
+        codec_fail(check, check->violation, "ping.away: %zu, at most %d wanted",
+                   wire->u.ping.away_count, ASSENT_RESOURCES_MAX);
+        return;
+    }
+    for (size_t i = 0; i < wire->u.ping.away_count; i++) {
+        check->item = (int)i;
+        check_name(check, "ping.away.resource", wire->u.ping.away[i].resource, NAME);
+        check_reason(check, "ping.away.reason", wire->u.ping.away[i].reason);
+    }
+    check->item = -1;
+}
+
 static void check_begin(struct codec_check *check, const struct assent_wire_begin *begin)
 {
     check_range(check, "begin.protocol", begin->protocol, 0, PROTOCOL_COUNT - 1);
@@ -322,6 +337,8 @@ void codec_check_wire(struct codec_check *check, const struct assent_wire *wire)
                    ASSENT_COMMAND_MAX);
         return;
     case ASSENT_WIRE_PING:
+        check_ping(check, wire);
+        return;
     case ASSENT_WIRE_BEGIN_REPLY:
     case ASSENT_WIRE_ENLIST_REPLY:
     case ASSENT_WIRE_END:

@@ -166,6 +166,22 @@ static void take_hello(struct codec_check *check, const Assent__V1__Hello *from,
     check->item = -1;
 }
 
+static void take_ping(struct codec_check *check, const Assent__V1__Ping *from,
+                      struct assent_wire *to)
+{
+    to->u.ping.has_ended_below =
+        id(check, "ping.ended_below", &from->ended_below, OPTIONAL, to->u.ping.ended_below.bytes);
+    to->u.ping.away_count = from->n_away; /* too many: refused by the check, not stored */
+    for (size_t i = 0; i < from->n_away && i < ASSENT_RESOURCES_MAX; i++) {
+        check->item = (int)i;
+        to->u.ping.away[i] = (struct assent_wire_away){
+            .resource = text(check, "ping.away.resource", from->away[i]->resource),
+            .reason = text(check, "ping.away.reason", from->away[i]->reason),
+        };
+    }
+    check->item = -1;
+}
+
 static void take_begin(struct codec_check *check, const Assent__V1__Begin *from,
                        struct assent_wire_begin *to)
 {
@@ -304,8 +320,7 @@ static void take_body(struct codec_check *check, const Assent__V1__Envelope *fro
         to->u.refusal.retry_after_ms = from->refusal->retry_after_ms;
         return;
     case ASSENT_WIRE_PING:
-        to->u.ping.has_ended_below = id(check, "ping.ended_below", &from->ping->ended_below,
-                                        OPTIONAL, to->u.ping.ended_below.bytes);
+        take_ping(check, from->ping, to);
         return;
     case ASSENT_WIRE_BEGIN:
         take_begin(check, from->begin, &to->u.begin);

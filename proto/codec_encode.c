@@ -32,7 +32,12 @@ struct encoding {
             Assent__V1__BranchWork *pointers[ASSENT_BRANCHES_MAX];
         } run;
         Assent__V1__Refusal refusal;
-        Assent__V1__Ping ping;
+        struct {
+            Assent__V1__Ping ping;
+            Assent__V1__Away away[ASSENT_RESOURCES_MAX];
+            Assent__V1__Away *pointers[ASSENT_RESOURCES_MAX];
+            char reasons[ASSENT_RESOURCES_MAX][ASSENT_REASON_MAX + 1];
+        } ping;
         Assent__V1__Begin begin;
         Assent__V1__BeginReply begin_reply;
         Assent__V1__Enlist enlist;
@@ -113,6 +118,28 @@ static void put_hello(struct encoding *to, const struct assent_wire_hello *from)
     hello->resources = to->u.hello.pointers;
     hello->n_resources = from->resource_count;
     to->envelope.hello = hello;
+}
+
+static void put_ping(struct encoding *to, const struct assent_wire *from)
+{
+    Assent__V1__Ping *ping = &to->u.ping.ping;
+
+    assent__v1__ping__init(ping);
+    if (from->u.ping.has_ended_below)
+        ping->ended_below = gtrid(&from->u.ping.ended_below);
+    for (size_t i = 0; i < from->u.ping.away_count; i++) {
+        Assent__V1__Away *away = &to->u.ping.away[i];
+
+        assent__v1__away__init(away);
+        away->resource = text(from->u.ping.away[i].resource);
+        assent_utf8_clean(text(from->u.ping.away[i].reason), to->u.ping.reasons[i],
+                          sizeof(to->u.ping.reasons[i]));
+        away->reason = to->u.ping.reasons[i];
+        to->u.ping.pointers[i] = away;
+    }
+    ping->away = to->u.ping.pointers;
+    ping->n_away = from->u.ping.away_count;
+    to->envelope.ping = ping;
 }
 
 static void put_begin(Assent__V1__Begin *to, const struct assent_wire_begin *from)
@@ -288,9 +315,7 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
         put_refusal(to, from);
         return 0;
     case ASSENT_WIRE_PING:
-        START(ping);
-        if (from->u.ping.has_ended_below)
-            to->u.ping.ended_below = gtrid(&from->u.ping.ended_below);
+        put_ping(to, from);
         return 0;
     case ASSENT_WIRE_BEGIN:
         put_begin(&to->u.begin, &from->u.begin);

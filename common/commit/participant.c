@@ -109,6 +109,14 @@ static void on_timer(struct step *s)
     }
 }
 
+/* A call that had no answer is to be repeated. */
+static bool waits_to_call(const struct assent_part *m)
+{
+    return !m->rm_busy && m->retry_ms != ASSENT_NO_TIMER &&
+           (m->phase == ASSENT_PART_ONE_PHASE || m->phase == ASSENT_PART_COMMITTING ||
+            m->phase == ASSENT_PART_ABORTING || m->phase == ASSENT_PART_PROVING);
+}
+
 static void set_timer(struct assent_part *m)
 {
     m->timer_ms = m->alone_ms < m->retry_ms ? m->alone_ms : m->retry_ms;
@@ -136,6 +144,10 @@ void assent_part_step(struct assent_part *machine, const struct assent_part_conf
     case ASSENT_PART_EV_PEER_UP:
         if (assent_part_in_doubt(machine) && machine->phase != ASSENT_PART_MEMBER_LOGGING)
             inquire(&s);
+        break;
+    case ASSENT_PART_EV_RM_UP:
+        if (waits_to_call(machine))
+            part_call(&s, machine->calling);
         break;
     case ASSENT_PART_EV_STOP:
         if (machine->phase == ASSENT_PART_WORKING)

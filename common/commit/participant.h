@@ -111,6 +111,7 @@ enum assent_part_event_kind {
     ASSENT_PART_EV_DURABLE, /* the record asked for with LOG is on disk */
     ASSENT_PART_EV_TIMER,
     ASSENT_PART_EV_PEER_UP, /* the coordinator is connected (again) */
+    ASSENT_PART_EV_RM_UP,   /* the RM answers again: no need to wait for the next try */
     ASSENT_PART_EV_STOP,    /* this process stops: give up what has not voted */
 };
 

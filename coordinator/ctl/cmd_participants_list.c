@@ -3,15 +3,15 @@
 
 static void print_table(struct ctl *ctl, const json_t *participants)
 {
-    struct ctl_table *table = ctl_table_new(7);
+    struct ctl_table *table = ctl_table_new(8);
     size_t index;
     json_t *row;
 
-    ctl_table_row(
-        table, (const char *[]){"NAME", "RESOURCE", "TYPE", "STATE", "EPOCH", "ADDRESS", "SINCE"});
+    ctl_table_row(table, (const char *[]){"NAME", "RESOURCE", "TYPE", "STATE", "EPOCH", "ADDRESS",
+                                          "SINCE", "REASON"});
     json_array_foreach((json_t *)(uintptr_t)participants, index, row)
     {
-        char cells[7][300];
+        char cells[8][300];
 
         ctl_table_row(table, (const char *[]){
                                  ctl_text(row, "name", cells[0], sizeof(cells[0])),
@@ -21,6 +21,7 @@ static void print_table(struct ctl *ctl, const json_t *participants)
                                  ctl_text(row, "epoch", cells[4], sizeof(cells[4])),
                                  ctl_text(row, "address", cells[5], sizeof(cells[5])),
                                  ctl_text(row, "since", cells[6], sizeof(cells[6])),
+                                 ctl_text(row, "reason", cells[7], sizeof(cells[7])),
                              });
     }
     ctl_table_print(table, ctl, true);

@@ -221,15 +221,14 @@ static void on_report(void *context, bool warning, const char *text)
                "resource=%s text=%s", resource->name, assent_log_quote(text));
 }
 
-static int open_resource(struct assent_participant *agent,
-                         const struct assent_participant_resource *from, char *error,
-                         size_t error_size)
+static int add_resource(struct assent_participant *agent,
+                        const struct assent_participant_resource *from, char *error,
+                        size_t error_size)
 {
-    struct agent_resource *resource = &agent->resources[agent->resource_count];
-    struct assent_resource_environment environment;
-    char text[ASSENT_REASON_MAX + 1] = "";
-    int result;
+    struct agent_resource *resource = &agent->resources[agent->resource_count++];
+    int result = ASSENT_E_NOMEM;
 
+    resource->agent = agent;
     resource->ops = from->ops;
     resource->name = strdup(from->name);
     resource->parameters = strdup(from->parameters);
@@ -237,23 +236,20 @@ static int open_resource(struct assent_participant *agent,
         asprintf(&resource->directory, "%s/resource-%s", agent->options.data_directory,
                  from->name) < 0) {
         resource->directory = NULL;
-        result = ASSENT_E_NOMEM;
         goto out;
     }
     if (make_directory(agent->options.data_directory, resource->directory)) {
-        snprintf(text, sizeof(text), "cannot create %s: %s", resource->directory, strerror(errno));
-        result = ASSENT_E_IO;
-        goto out;
+        snprintf(error, error_size, "resource %s: cannot create %s: %s", from->name,
+                 resource->directory, strerror(errno));
+        return ASSENT_E_IO;
     }
-    environment.name = resource->name;
-    environment.parameters = resource->parameters;
-    environment.data_directory = resource->directory;
-    environment.report = on_report;
-    environment.report_context = resource;
-    result = resource->ops->open(&environment, &resource->handle, text, sizeof(text));
-    if (result)
-        goto out;
-    agent->resource_count++; /* from here on it is closed with the others */
+    resource->environment = (struct assent_resource_environment){
+        .name = resource->name,
+        .parameters = resource->parameters,
+        .data_directory = resource->directory,
+        .report = on_report,
+        .report_context = resource,
+    };
     resource->config = (struct assent_part_config){
         .epoch = assent_store_incarnation(agent->store),
         .capabilities = resource->ops->capabilities,
@@ -261,16 +257,12 @@ static int open_resource(struct assent_participant *agent,
         .retry_max_ms = agent->options.retry_max_ms,
         .inquire_ms = agent->options.inquire_ms,
     };
-    if (resource->ops->ping)
-        result = resource->ops->ping(resource->handle, text, sizeof(text));
-    if (result == 0)
-        result =
-            agent_workers_add(agent->workers, resource->ops, resource->handle, &resource->finisher);
+    result =
+        agent_workers_add(agent->workers, resource->ops, &resource->handle, &resource->finisher);
     if (result == 0)
         return 0;
 out:
-    snprintf(error, error_size, "resource %s: %s", from->name,
-             text[0] ? text : assent_error_text(result));
+    snprintf(error, error_size, "resource %s: %s", from->name, assent_error_text(result));
     return result;
 }
 
@@ -323,7 +315,7 @@ static int open_all(struct assent_participant *agent, char *error, size_t error_
         return result;
     }
     for (size_t i = 0; i < agent->options.resource_count && result == 0; i++)
-        result = open_resource(agent, &agent->options.resources[i], error, error_size);
+        result = add_resource(agent, &agent->options.resources[i], error, error_size);
     if (result == 0)
         result = agent_peers_open(agent, error, error_size);
     if (result == 0)
@@ -332,6 +324,8 @@ static int open_all(struct assent_participant *agent, char *error, size_t error_
         result = agent_marks_load(agent, error, error_size);
     if (result == 0)
         result = agent_recovery_run(agent, error, error_size);
+    if (result == 0)
+        result = agent_service_start(agent, error, error_size);
     return result;
 }
 
@@ -462,7 +456,8 @@ void assent_participant_free(struct assent_participant *agent)
     for (size_t i = 0; i < ASSENT_RESOURCES_MAX; i++) {
         struct agent_resource *resource = &agent->resources[i];
 
-        if (i < agent->resource_count)
+        agent_service_free(resource);
+        if (resource->handle)
             resource->ops->close(resource->handle);
         free(resource->name);
         free(resource->parameters);

@@ -13,7 +13,8 @@
  *   queries.c           reads of committed data for people
  *   inspection.c        our branches, for people
  *   tombstones.c        forgets what the coordinator has ended
- *   recovery.c          machines from records and resources at start
+ *   service.c           whether each resource can be used: probes and scans (service.h)
+ *   recovery.c          machines from records and from the lists of resources
  *   watch.c             warns of branches that are in doubt for long
  *   branches.c          the tables of branches and coordinator logs (branches.h)
  *   workers.c           threads for the resources' calls (workers.h)
@@ -30,6 +31,7 @@
 #include "codec.h"
 #include "net.h"
 #include "sent_points.h"
+#include "service.h"
 #include "store.h"
 #include "workers.h"
 
@@ -42,9 +44,12 @@
 #define AGENT_FRAME_EXTRA 2048
 
 struct agent_resource {
+    struct assent_participant *agent;
     char *name, *parameters, *directory;
     const struct assent_resource_ops *ops;
-    void *handle;
+    struct assent_resource_environment environment;
+    void *handle; /* NULL: not open yet */
+    struct agent_service service;
     struct agent_finisher *finisher;
     struct assent_part_config config;
     uint64_t warned_ms; /* trouble with it is logged at most once a second */
@@ -109,6 +114,8 @@ void agent_link_close(struct agent_link *link); /* NULL is allowed */
 /* ASSENT_E_UNAVAILABLE when it is not connected. */
 int agent_link_send(struct agent_link *link, const struct assent_wire *wire);
 void agent_link_refuse(struct agent_link *link, uint64_t request, int error, const char *text);
+/* A ping out of turn, since what it says has changed. */
+void agent_link_ping(struct agent_link *link);
 size_t agent_link_output_bytes(const struct agent_link *link);
 /* Tells one connection from the next, of any link: an answer must not leave on another one than its
  * request came on. 0: not connected. */

@@ -131,6 +131,7 @@ static void on_hello(struct agent_link *link, const struct assent_wire_hello *he
     assent_log(ASSENT_LOG_INFO, "connected",
                "address=%s coordinator=%s log=%s incarnation=%" PRIu32, link->address,
                assent_log_quote(link->name), log->text, log->incarnation);
+    agent_link_ping(link);
     agent_driver_peer_up(agent, log);
 }
 
@@ -223,10 +224,8 @@ static void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size,
 
 static void on_heartbeat(struct assent_conn *conn, void *context)
 {
-    struct agent_link *link = context;
-    struct assent_wire wire = {.kind = ASSENT_WIRE_PING};
-
-    (void)agent_send(link->agent, conn, &wire);
+    (void)conn;
+    agent_link_ping(context);
 }
 
 /* ---- dialing ---- */
@@ -293,6 +292,14 @@ int agent_link_send(struct agent_link *link, const struct assent_wire *wire)
     if (!link->log)
         return ASSENT_E_UNAVAILABLE;
     return agent_send(link->agent, link->conn, wire);
+}
+
+void agent_link_ping(struct agent_link *link)
+{
+    struct assent_wire wire = {.kind = ASSENT_WIRE_PING};
+
+    agent_service_report(link->agent, &wire);
+    (void)agent_link_send(link, &wire);
 }
 
 void agent_link_refuse(struct agent_link *link, uint64_t request, int error, const char *text)

@@ -286,7 +286,8 @@ static bool of_lost_log(const struct assent_participant *agent,
                         message->epoch > assent_store_incarnation(agent->store));
 }
 
-/* Whether a first message is answered without a machine, or not at all. */
+/* Whether a first message is answered without a machine, or not at all. While a resource is away
+ * nobody can say that a branch is not prepared there, so what is not known here gets no answer. */
 static bool turned_away(struct assent_participant *agent, struct coordinator_log *log,
                         const struct assent_wire *wire)
 {
@@ -294,6 +295,7 @@ static bool turned_away(struct assent_participant *agent, struct coordinator_log
     struct agent_resource *resource = agent_resource_find(agent, wire->u.branch.resource);
     bool opens = message->kind == ASSENT_MSG_WORK || message->kind == ASSENT_MSG_PREPARE;
     const char *no = opens || message->from != 0 ? no_room(agent, wire) : NULL;
+    char away[ASSENT_REASON_MAX + 1];
 
     if (agent_branches_closed(log, &message->gtrid)) {
         answer_closed(agent, log, &agent->resources[0], wire,
@@ -302,6 +304,11 @@ static bool turned_away(struct assent_participant *agent, struct coordinator_log
     }
     if (!resource && opens)
         no = "the participant has no resource of that name";
+    if (!no && resource && !resource->service.up) {
+        snprintf(away, sizeof(away), "resource %s is away: %.200s", resource->name,
+                 resource->service.away);
+        no = away;
+    }
     if (no && opens) {
         answer_closed(agent, log, resource ? resource : &agent->resources[0], wire, no);
         return true;
@@ -412,6 +419,10 @@ void agent_driver_worked(struct agent_job *job, void *context)
     struct agent_branch *branch = job->context;
     struct assent_part_event event = {.kind = ASSENT_PART_EV_RM, .operation = job->operation};
 
+    if (job->task) {
+        agent_service_done(agent, job);
+        return;
+    }
     if (job->command) {
         agent_queries_answer(agent, job);
         return;
@@ -425,6 +436,8 @@ void agent_driver_worked(struct agent_job *job, void *context)
         check_reply(agent, &job->call);
     if (job->call.result != ASSENT_RM_OK)
         log_trouble(branch->resource, job);
+    if (job->call.result == ASSENT_RM_UNAVAILABLE)
+        agent_service_suspect(branch->resource);
     if (job->call.result != ASSENT_RM_OK && job->call.reason[0]) {
         free(branch->reason_text);
         branch->reason_text = strndup(job->call.reason, ASSENT_REASON_MAX);
@@ -458,7 +471,9 @@ void agent_driver_durable(const struct assent_completion *completion, void *cont
 
 /* ---- events for all branches ---- */
 
-static void step_open(struct coordinator_log *log, enum assent_part_event_kind kind)
+/* resource NULL: of any. */
+static void step_open(struct coordinator_log *log, const struct agent_resource *resource,
+                      enum assent_part_event_kind kind)
 {
     struct agent_branch *branch, *next;
 
@@ -467,7 +482,7 @@ static void step_open(struct coordinator_log *log, enum assent_part_event_kind k
         struct assent_part_event event = {.kind = kind};
 
         next = TAILQ_NEXT(branch, link);
-        if (!branch->damaged)
+        if (!branch->damaged && (!resource || branch->resource == resource))
             run_step(&(struct agent_step){.branch = branch}, &event);
     }
 }
@@ -475,7 +490,16 @@ static void step_open(struct coordinator_log *log, enum assent_part_event_kind k
 void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log)
 {
     (void)agent;
-    step_open(log, ASSENT_PART_EV_PEER_UP);
+    step_open(log, NULL, ASSENT_PART_EV_PEER_UP);
+}
+
+void agent_driver_resource_up(struct assent_participant *agent,
+                              const struct agent_resource *resource)
+{
+    struct coordinator_log *log, *next;
+
+    HASH_ITER (hh, agent->branches.logs, log, next)
+        step_open(log, resource, ASSENT_PART_EV_RM_UP);
 }
 
 void agent_driver_stop(struct assent_participant *agent)
@@ -483,7 +507,7 @@ void agent_driver_stop(struct assent_participant *agent)
     struct coordinator_log *log, *next;
 
     HASH_ITER (hh, agent->branches.logs, log, next)
-        step_open(log, ASSENT_PART_EV_STOP);
+        step_open(log, NULL, ASSENT_PART_EV_STOP);
 }
 
 bool agent_driver_quiet(const struct assent_participant *agent)

@@ -29,6 +29,9 @@ enum {
 void agent_driver_durable(const struct assent_completion *completion, void *agent);
 /* The coordinator of that log is connected (again). */
 void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log);
+/* The resource answers again: what waits to call it does so now. */
+void agent_driver_resource_up(struct assent_participant *agent,
+                              const struct agent_resource *resource);
 /* This process stops. */
 void agent_driver_stop(struct assent_participant *agent);
 /* Nothing is under way at a resource or in the store. */
@@ -62,8 +65,17 @@ void agent_tombstones_deleted(struct assent_participant *agent, struct agent_bra
 void agent_tombstones_forgotten(struct assent_participant *agent, struct agent_job *job);
 
 /* recovery.c */
+/* From the records of our own log. */
 ASSENT_CHECKED int agent_recovery_run(struct assent_participant *agent, char *error,
                                       size_t error_size);
+/* From a resource's first list. */
+ASSENT_CHECKED int agent_recovery_take_up(struct agent_resource *resource,
+                                          const struct agent_list *list, char *error,
+                                          size_t error_size);
+/* Listed, of a coordinator's log that was seen here, and not known here. */
+bool agent_recovery_is_orphan(const struct agent_resource *resource,
+                              const struct assent_branch_id *rm_id);
+void agent_recovery_adopt(struct agent_resource *resource, const struct assent_branch_id *rm_id);
 
 /* watch.c */
 void agent_watch(struct assent_participant *agent);

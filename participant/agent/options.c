@@ -34,6 +34,8 @@ static const struct assent_setting settings[] = {
              "longest that work may wait, as for a lock"),
     DURATION("in_doubt_warn", in_doubt_warn_ms, "30s", 1, DAY_MS,
              "warn of a branch in doubt this long, and again each time that doubles"),
+    DURATION("recover", recover_ms, "60s", 100, DAY_MS,
+             "between scans of what each resource lists as prepared, a quarter more or less"),
     DURATION("stop_timeout", stop_ms, "5s", 1, HOUR_MS,
              "longest wait for calls under way and output at a stop"),
     SIZE("map_size", map_bytes, "256M", MIB, 1024ull * 1024 * MIB,
@@ -208,6 +210,7 @@ int agent_options_participant(const struct agent_program_options *options,
         .branches_max = (uint32_t)options->branches_max,
         .stop_ms = (uint32_t)options->stop_ms,
         .unsafe_storage = options->unsafe_storage,
+        .recover_ms = (uint32_t)options->recover_ms,
     };
     return 0;
 }

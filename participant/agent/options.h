@@ -15,7 +15,7 @@ struct agent_program_options {
     bool unsafe_storage;
     uint64_t workers, map_bytes, frame_bytes_max, branches_max;
     uint64_t heartbeat_ms, inquire_ms, retry_min_ms, retry_max_ms, work_timeout_ms;
-    uint64_t in_doubt_warn_ms, stop_ms;
+    uint64_t in_doubt_warn_ms, stop_ms, recover_ms;
 };
 
 extern const struct assent_program agent_program;

@@ -16,6 +16,10 @@ void agent_queries_ask(struct assent_participant *agent, struct agent_link *link
                                    : "the participant has no resource of that name");
         return;
     }
+    if (!resource->service.up) {
+        agent_link_refuse(link, wire->request, ASSENT_E_UNAVAILABLE, resource->service.away);
+        return;
+    }
     if (agent->queries < AGENT_QUERIES_MAX)
         job = agent_job_new(resource->finisher, NULL, 0);
     if (job)

@@ -1,8 +1,8 @@
 /*
- * recovery.c: at start, a machine for every branch that has a record in our store or that a
- * resource lists as prepared. Our own record goes first, because it knows more (the protocol, a
- * pre-commit, a decision taken alone). A list that cannot be read is no empty list, so it refuses
- * the start; a damaged record freezes its branch and nothing else.
+ * recovery.c: a machine for every branch that has a record in our store, at start, and for every
+ * one that a resource lists as prepared, when its first list is there; later for those that a
+ * scan finds (service.c). Our own record goes first, because it knows more (the protocol, a
+ * pre-commit, a decision taken alone). A damaged record freezes its branch and nothing else.
  *
  * What machines ask for waits: calls until the workers start, messages until a coordinator is
  * connected.
@@ -15,9 +15,6 @@
 
 struct recovery {
     struct assent_participant *agent;
-    struct agent_resource *resource; /* whose list is read */
-    struct assent_branch_id *listed;
-    size_t listed_count, listed_capacity;
     size_t from_records, from_lists, damaged;
     int error;
     char text[ASSENT_REASON_MAX + 1];
@@ -127,84 +124,102 @@ static bool visit_record(const void *key, size_t key_size, const void *value, si
     return recovery->error == 0;
 }
 
-/* The resource may hold its own lock while it lists, so nothing is done here but to note. */
-static void note_listed(const struct assent_branch_id *id, void *context)
-{
-    struct recovery *recovery = context;
-
-    if (recovery->listed_count == recovery->listed_capacity) {
-        size_t capacity = recovery->listed_capacity ? 2 * recovery->listed_capacity : 64;
-        void *listed = realloc(recovery->listed, capacity * sizeof(*recovery->listed));
-
-        if (!listed) {
-            recovery->error = ASSENT_E_NOMEM;
-            return;
-        }
-        recovery->listed = listed;
-        recovery->listed_capacity = capacity;
-    }
-    recovery->listed[recovery->listed_count++] = *id;
-}
-
 /* What the resource prepared is older than our log, so the log before it is lost. */
 static bool log_is_new(const struct assent_participant *agent)
 {
     return assent_store_incarnation(agent->store) == assent_store_first_incarnation(agent->store);
 }
 
-static void take_up_listed(struct recovery *recovery, const struct assent_branch_id *rm_id)
+static enum assent_protocol protocol_of(const struct assent_branch_id *rm_id)
 {
-    enum assent_protocol protocol =
-        (rm_id->branch & ASSENT_BRANCH_OF_3PC) != 0 ? ASSENT_3PC : ASSENT_2PC;
-    struct agent_resource *resource = recovery->resource;
+    return (rm_id->branch & ASSENT_BRANCH_OF_3PC) != 0 ? ASSENT_3PC : ASSENT_2PC;
+}
+
+static struct assent_branch_id own_id(const struct assent_branch_id *rm_id)
+{
+    struct assent_branch_id id = *rm_id;
+
+    id.branch &= ~ASSENT_BRANCH_OF_3PC;
+    return id;
+}
+
+static void take_up(struct recovery *recovery, struct agent_resource *resource,
+                    const struct assent_branch_id *rm_id, enum assent_listed listed)
+{
+    struct assent_branch_id id = own_id(rm_id);
+    struct agent_branch *branch = add(recovery, &id, resource);
     struct assent_part_actions actions;
-    struct assent_branch_id own = *rm_id;
-    const struct assent_branch_id *id = &own;
-    struct agent_branch *branch;
 
-    own.branch &= ~ASSENT_BRANCH_OF_3PC;
-    branch = agent_branches_find(&recovery->agent->branches, id);
-
-    if (branch) {
-        if (!branch->damaged && branch->resource != resource)
-            assent_log(ASSENT_LOG_ERROR, "branch_listed_twice", "branch=%s resource=%s and=%s",
-                       branch_text(id), branch->resource->name, resource->name);
-        else if (!branch->damaged && assent_part_final(&branch->machine))
-            assent_log(ASSENT_LOG_ERROR, "branch_came_back",
-                       "branch=%s resource=%s recorded=%s listed=prepared", branch_text(id),
-                       resource->name,
-                       assent_log_quote(assent_part_phase_name(branch->machine.phase)));
-        return;
-    }
-    branch = add(recovery, id, resource);
     if (!branch)
         return;
-    assent_part_recover_listed(
-        &branch->machine, &resource->config, &id->gtrid, id->branch, protocol,
-        log_is_new(recovery->agent) ? ASSENT_LISTED_LOG_LOST : ASSENT_LISTED_AT_START,
-        assent_now_ms(), ++recovery->agent->seed, &actions);
+    assent_part_recover_listed(&branch->machine, &resource->config, &id.gtrid, id.branch,
+                               protocol_of(rm_id), listed, assent_now_ms(), ++recovery->agent->seed,
+                               &actions);
     agent_driver_carry_out(branch, &actions);
     recovery->from_lists++;
 }
 
-static int read_list(struct recovery *recovery, struct agent_resource *resource)
+/* It is listed and known here as well. */
+static void compare(const struct agent_resource *resource, const struct agent_branch *branch)
 {
-    int error;
+    if (branch->damaged)
+        return;
+    if (branch->resource != resource)
+        assent_log(ASSENT_LOG_ERROR, "branch_listed_twice", "branch=%s resource=%s and=%s",
+                   branch_text(&branch->id), branch->resource->name, resource->name);
+    else if (assent_part_final(&branch->machine))
+        assent_log(ASSENT_LOG_ERROR, "branch_came_back",
+                   "branch=%s resource=%s recorded=%s listed=prepared", branch_text(&branch->id),
+                   resource->name, assent_log_quote(assent_part_phase_name(branch->machine.phase)));
+}
 
-    recovery->resource = resource;
-    recovery->listed_count = 0;
-    error = resource->ops->recover(resource->handle, note_listed, recovery);
-    if (error == 0)
-        error = recovery->error;
-    if (error) {
-        snprintf(recovery->text, sizeof(recovery->text),
-                 "resource %s cannot list its prepared branches: %s", resource->name,
-                 assent_error_text(error));
-        return error;
+int agent_recovery_take_up(struct agent_resource *resource, const struct agent_list *list,
+                           char *error, size_t error_size)
+{
+    struct recovery recovery = {.agent = resource->agent};
+
+    for (size_t i = 0; i < list->count && !recovery.error; i++) {
+        struct assent_branch_id id = own_id(&list->ids[i]);
+        struct agent_branch *branch = agent_branches_find(&recovery.agent->branches, &id);
+
+        if (branch)
+            compare(resource, branch);
+        else
+            take_up(&recovery, resource, &list->ids[i],
+                    log_is_new(recovery.agent) ? ASSENT_LISTED_LOG_LOST : ASSENT_LISTED_AT_START);
     }
-    for (size_t i = 0; i < recovery->listed_count && !recovery->error; i++)
-        take_up_listed(recovery, &recovery->listed[i]);
-    return recovery->error;
+    if (recovery.error)
+        snprintf(error, error_size, "%s", recovery.text);
+    else if (recovery.from_lists)
+        assent_log(ASSENT_LOG_INFO, "recovered", "resource=%s from_list=%zu", resource->name,
+                   recovery.from_lists);
+    return recovery.error;
+}
+
+bool agent_recovery_is_orphan(const struct agent_resource *resource,
+                              const struct assent_branch_id *rm_id)
+{
+    const struct agent_branches *branches = &resource->agent->branches;
+    struct assent_branch_id id = own_id(rm_id);
+
+    return agent_branches_find_log(branches, id.log_id) && !agent_branches_find(branches, &id);
+}
+
+/* It may belong to a session that nobody here owns and that is not done with it: its coordinator is
+ * silent as long as it could still commit. */
+void agent_recovery_adopt(struct agent_resource *resource, const struct assent_branch_id *rm_id)
+{
+    struct recovery recovery = {.agent = resource->agent};
+    struct assent_branch_id id = own_id(rm_id);
+
+    take_up(&recovery, resource, rm_id, ASSENT_LISTED_BY_SCAN);
+    if (recovery.error)
+        assent_log(ASSENT_LOG_ERROR, "orphan_not_adopted", "branch=%s resource=%s error=%s",
+                   branch_text(&id), resource->name,
+                   assent_log_quote(assent_error_text(recovery.error)));
+    else
+        assent_log(ASSENT_LOG_WARN, "orphan_found", "branch=%s resource=%s", branch_text(&id),
+                   resource->name);
 }
 
 int agent_recovery_run(struct assent_participant *agent, char *error, size_t error_size)
@@ -218,14 +233,10 @@ int agent_recovery_run(struct assent_participant *agent, char *error, size_t err
                  assent_error_text(result));
     else
         result = recovery.error;
-    for (size_t i = 0; i < agent->resource_count && result == 0; i++)
-        if (agent->resources[i].ops->capabilities & ASSENT_CAP_PREPARED_LIST)
-            result = read_list(&recovery, &agent->resources[i]);
     if (result)
         snprintf(error, error_size, "%s", recovery.text);
-    else if (recovery.from_records || recovery.from_lists || recovery.damaged)
-        assent_log(ASSENT_LOG_INFO, "recovered", "from_records=%zu from_lists=%zu damaged=%zu",
-                   recovery.from_records, recovery.from_lists, recovery.damaged);
-    free(recovery.listed);
+    else if (recovery.from_records || recovery.damaged)
+        assent_log(ASSENT_LOG_INFO, "recovered", "from_records=%zu damaged=%zu",
+                   recovery.from_records, recovery.damaged);
     return result;
 }

@@ -132,6 +132,7 @@ static void fill_in(struct assent_participant_options *options)
     DEFAULT(in_doubt_warn_ms, 30000);
     DEFAULT(branches_max, 1000000);
     DEFAULT(stop_ms, 5000);
+    DEFAULT(recover_ms, 60000);
 #undef DEFAULT
 }
 

@@ -23,9 +23,13 @@ static void forget_at_resource(struct assent_participant *agent, const struct ag
 
 static void remove_branch(struct assent_participant *agent, struct agent_branch *branch)
 {
+    struct assent_branch_id rm_id;
+
     if (branch->machine.phase == ASSENT_PART_COMMITTED &&
         (branch->resource->ops->capabilities & ASSENT_CAP_EVIDENCE))
         forget_at_resource(agent, branch);
+    rm_id = agent_branch_rm_id(branch);
+    agent_service_forgotten(branch->resource, &rm_id);
     agent_driver_timer_off(branch);
     agent_branches_remove(&agent->branches, branch);
 }

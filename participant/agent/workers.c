@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -25,7 +26,7 @@ struct agent_finisher {
     STAILQ_ENTRY(agent_finisher) link;
     struct agent_workers *workers;
     const struct assent_resource_ops *ops;
-    void *resource;
+    void *const *resource;   /* written by a task alone, before work is let in */
     struct agent_jobs queue; /* under the mutex */
     pthread_cond_t wake;
     pthread_t thread;
@@ -88,8 +89,16 @@ static void ready(struct assent_call *call, enum assent_operation operation)
     call->reason[0] = '\0';
 }
 
+static void not_open(struct assent_call *call)
+{
+    call->result = ASSENT_RM_UNAVAILABLE;
+    snprintf(call->reason, sizeof(call->reason), "the resource is not open yet");
+}
+
 static bool needs_pool(const struct agent_job *job)
 {
+    if (job->task)
+        return false;
     return job->command || job->operation == ASSENT_OP_WORK || job->with_begin || job->with_work;
 }
 
@@ -132,7 +141,7 @@ static void run_query(struct agent_job *job)
 
     job->query_error = ASSENT_E_NOT_FOUND;
     if (ops->query)
-        job->query_error = ops->query(job->finisher->resource, job->command, &json,
+        job->query_error = ops->query(*job->finisher->resource, job->command, &json,
                                       job->call.reason, sizeof(job->call.reason));
     if (job->query_error == 0 && json) {
         job->call.reply = json;
@@ -150,10 +159,10 @@ static bool run_work(struct agent_job *job)
     ready(call, ASSENT_OP_WORK);
     before(call);
     if (job->with_begin)
-        ops->begin(job->finisher->resource, call);
+        ops->begin(*job->finisher->resource, call);
     if (work && (!job->with_begin || call->result == ASSENT_RM_OK)) {
         ready(call, ASSENT_OP_WORK);
-        ops->work(job->finisher->resource, call);
+        ops->work(*job->finisher->resource, call);
     }
     after(call);
     return call->result == ASSENT_RM_OK && job->operation != ASSENT_OP_WORK;
@@ -203,26 +212,27 @@ static void *serve_pool(void *argument)
 static void run_one(struct agent_finisher *finisher, struct assent_call *call)
 {
     const struct assent_resource_ops *ops = finisher->ops;
+    void *resource = *finisher->resource;
 
     switch (call->operation) {
     case ASSENT_OP_PREPARE:
-        ops->prepare(finisher->resource, call);
+        ops->prepare(resource, call);
         break;
     case ASSENT_OP_COMMIT:
     case ASSENT_OP_ONE_PHASE:
-        ops->commit(finisher->resource, call);
+        ops->commit(resource, call);
         break;
     case ASSENT_OP_ROLLBACK:
-        ops->rollback(finisher->resource, call);
+        ops->rollback(resource, call);
         break;
     case ASSENT_OP_EVIDENCE:
         if (ops->capabilities & ASSENT_CAP_EVIDENCE)
-            ops->evidence(finisher->resource, call);
+            ops->evidence(resource, call);
         else
             call->result = ASSENT_RM_NOT_FOUND; /* declares that it has none */
         break;
     case ASSENT_OP_FORGET:
-        ops->forget(finisher->resource, call);
+        ops->forget(resource, call);
         break;
     case ASSENT_OP_WORK:
     case ASSENT_OP_COUNT:
@@ -239,7 +249,15 @@ static void run_group(struct agent_finisher *finisher, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct agent_job *job = finisher->jobs[i];
 
+        if (job->task) {
+            job->task(job);
+            continue;
+        }
         ready(&job->call, job->operation);
+        if (!*finisher->resource) {
+            not_open(&job->call);
+            continue;
+        }
         before(&job->call);
         if (batch && job->operation != ASSENT_OP_EVIDENCE) {
             finisher->calls[together++] = &job->call;
@@ -249,7 +267,7 @@ static void run_group(struct agent_finisher *finisher, size_t count)
         }
     }
     if (together) {
-        finisher->ops->batch(finisher->resource, finisher->calls, together);
+        finisher->ops->batch(*finisher->resource, finisher->calls, together);
         for (size_t i = 0; i < together; i++)
             after(finisher->calls[i]);
     }
@@ -324,7 +342,7 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
 }
 
 int agent_workers_add(struct agent_workers *workers, const struct assent_resource_ops *ops,
-                      void *resource, struct agent_finisher **ret_finisher)
+                      void *const *resource, struct agent_finisher **ret_finisher)
 {
     struct agent_finisher *finisher = calloc(1, sizeof(*finisher));
 
@@ -405,6 +423,8 @@ void agent_job_free(struct agent_job *job)
     free((void *)(uintptr_t)job->call.work); /* ours: agent_job_new copied it */
     free(job->call.reply);
     free(job->command);
+    if (job->drop)
+        job->drop(job->context);
     free(job);
 }
 

@@ -41,15 +41,20 @@ struct agent_job {
     uint64_t request;        /* that it answers, if that came over ... */
     uint64_t connection;     /* ... this connection */
     char *command;           /* not NULL: a query; owned by the job */
-    int query_error;         /* 0: call.reply holds the JSON text; else call.reason says why */
+    void (*task)(struct agent_job *job); /* not NULL: run by the finishing thread, by itself, and
+                                          * nothing else of the above; also before the resource is
+                                          * open */
+    void (*drop)(void *context);         /* not NULL: frees the context with the job */
+    int query_error; /* 0: call.reply holds the JSON text; else call.reason says why */
 };
 
 /* done() is called inside agent_workers_process() and owns the job from then on. */
 ASSENT_CHECKED int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *),
                                      void *context, struct agent_workers **ret_workers);
-/* Jobs may be submitted before start; they wait. Finishers live as long as the workers. */
+/* Jobs may be submitted before start; they wait. Finishers live as long as the workers. *resource
+ * is NULL until a task has opened it: until then whatever needs it is unavailable. */
 ASSENT_CHECKED int agent_workers_add(struct agent_workers *workers,
-                                     const struct assent_resource_ops *ops, void *resource,
+                                     const struct assent_resource_ops *ops, void *const *resource,
                                      struct agent_finisher **ret_finisher);
 ASSENT_CHECKED int agent_workers_start(struct agent_workers *workers);
 

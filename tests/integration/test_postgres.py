@@ -9,15 +9,11 @@ import pytest
 import ctl
 import wire
 from postgres import Postgres
+from postgres_banks import Banks, add, move
 from process import wait_until
 
 pb = wire.pb
 PROTOCOLS = ["2pc", "3pc"]
-ACCOUNTS = """DROP SCHEMA IF EXISTS assent CASCADE;
-    DROP TABLE IF EXISTS account;
-    CREATE TABLE account (name text PRIMARY KEY, balance bigint NOT NULL,
-    CONSTRAINT not_overdrawn CHECK (balance >= 0));
-    INSERT INTO account VALUES ('a', 100), ('b', 100);"""
 
 
 @pytest.fixture(scope="module")
@@ -36,82 +32,9 @@ def own_server():
     server.close()
 
 
-class Banks:
-    """The agent bank-a with one database and bank-b with another, each with two accounts of 100;
-    `a` is looked at in the one, `b` in the other."""
-
-    def __init__(self, cluster, server):
-        self.cluster = cluster
-        self.server = server
-        self.databases = {"bank-a": "left_bank", "bank-b": "right_bank"}
-        for name, database in self.databases.items():
-            server.create(database)
-            for gid in self.prepared(name):  # a test that failed may have left them
-                self.sql(name, f"ROLLBACK PREPARED '{gid}'")
-            self.sql(name, ACCOUNTS)
-
-    def start(self, **agent):
-        self.cluster.add_coordinator(prepare_timeout="5s", precommit_timeout="10m").start()
-        for name in self.databases:
-            self.add_agent(name, **agent).start()
-        self.cluster.wait_up()
-        return self
-
-    def add_agent(self, name, **agent):
-        resource = f"postgres:{self.server.conninfo(self.databases[name])}"
-        return self.cluster.add_agent(name, [resource], work_timeout="2s", **agent)
-
-    def run(self, amount, **how):
-        options = ["--wait", *how.pop("options", [])]
-        return self.cluster.ctl.run(*move(amount), options=options, **how)
-
-    def sql(self, name, statement):
-        return self.server.sql(statement, self.databases[name])
-
-    def prepared(self, name):
-        """The ids of the branches that PostgreSQL holds prepared in this bank's database."""
-        return [gid for (gid,) in self.sql(
-            name, "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")]
-
-    def balances(self):
-        return tuple(int(self.sql(bank, f"SELECT balance FROM account WHERE name = '{name}'")[0][0])
-                     for bank, name in (("bank-a", "a"), ("bank-b", "b")))
-
-    def settle(self, key):
-        """The final result of the transaction with that key."""
-        with self.cluster.coordinator.application() as peer:
-            def ended():
-                result = peer.status(key=key, wait=True, seconds=30)
-                return result if result.ended else None
-            return wait_until(ended, f"{key} has ended")
-
-    def stop_in_doubt(self, decided):
-        """A transfer of 30 whose coordinator dies right before or after its decision to commit is
-        durable; both branches are prepared and nobody has told them. Its key."""
-        coordinator = self.cluster.coordinator
-        coordinator.stop()
-        coordinator.start(crash_at="coord_after_log_commit" if decided
-                          else "coord_before_log_commit")
-        self.cluster.wait_up()
-        with coordinator.application() as peer:
-            peer.submit(run=wire.run(move(30), key="in-doubt"))
-            coordinator.process.wait_end()
-        assert [len(self.prepared(name)) for name in self.databases] == [1, 1]
-        return "in-doubt"
-
-
 @pytest.fixture
 def banks(cluster, shared_server):
     return Banks(cluster, shared_server).start()
-
-
-def add(name, amount):
-    return json.dumps({"sql": "UPDATE account SET balance = balance + $1 WHERE name = $2",
-                       "params": [amount, name], "rows": 1})
-
-
-def move(amount):
-    return [("bank-a", add("a", -amount)), ("bank-b", add("b", amount))]
 
 
 # Ordinary life.
@@ -261,12 +184,9 @@ def test_server_that_cannot_prepare_is_refused_by_name(cluster, own_server):
     assert agent.process.has_line(pattern="max_prepared_transactions is 0.*restart it")
 
 
-def test_server_away_or_risky_is_named(cluster, own_server):
-    """An agent does not start without its database; once there, its risks are named."""
+def test_risks_of_a_server_are_named(cluster, own_server):
     cluster.add_coordinator().start()
-    agent = cluster.add_agent("bank-a", [f"postgres:{own_server.conninfo()}"]).launch()
-    assert agent.process.wait_end() == 1
-    assert agent.process.has_line(pattern="No such file or directory")
+    agent = cluster.add_agent("bank-a", [f"postgres:{own_server.conninfo()}"])
     own_server.configure(fsync="off", synchronous_commit="off", full_page_writes="off",
                          max_connections=20)
     own_server.start()

@@ -100,6 +100,9 @@ void sample(enum assent_wire_kind kind, struct assent_wire *wire)
     case ASSENT_WIRE_PING:
         wire->u.ping.has_ended_below = true;
         fill_id(wire->u.ping.ended_below.bytes, 3);
+        wire->u.ping.away[0] = (struct assent_wire_away){"ledger", "no route to host"};
+        wire->u.ping.away[1] = (struct assent_wire_away){"stock", ""};
+        wire->u.ping.away_count = 2;
         return;
     case ASSENT_WIRE_BEGIN:
         sample_begin(&wire->u.begin);

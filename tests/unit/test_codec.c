@@ -173,6 +173,10 @@ static void answers_round_trip(void **state)
     there_and_back(&in, &out);
     assert_true(out.u.ping.has_ended_below);
     same_id(&out.u.ping.ended_below, &in.u.ping.ended_below);
+    assert_int_equal(out.u.ping.away_count, 2);
+    assert_string_equal(out.u.ping.away[0].resource, "ledger");
+    assert_string_equal(out.u.ping.away[0].reason, "no route to host");
+    assert_string_equal(out.u.ping.away[1].resource, "stock");
     sample(ASSENT_WIRE_BEGIN_REPLY, &in);
     there_and_back(&in, &out);
     same_id(&out.u.begin_reply.gtrid, &in.u.begin_reply.gtrid);

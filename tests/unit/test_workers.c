@@ -180,6 +180,7 @@ static const struct assent_resource_ops batched = {
 
 struct bench {
     struct fake fake;
+    void *resource; /* the fake, or NULL while it is not open */
     struct agent_workers *workers;
     struct agent_finisher *finisher;
     struct agent_lane lanes[BRANCHES];
@@ -211,7 +212,8 @@ static struct bench *open_bench(const struct assent_resource_ops *ops, unsigned 
     for (int i = 0; i < BRANCHES; i++)
         agent_lane_init(&bench->lanes[i]);
     assert_int_equal(agent_workers_new(threads, done, bench, &bench->workers), 0);
-    assert_int_equal(agent_workers_add(bench->workers, ops, &bench->fake, &bench->finisher), 0);
+    bench->resource = &bench->fake;
+    assert_int_equal(agent_workers_add(bench->workers, ops, &bench->resource, &bench->finisher), 0);
     if (start)
         assert_int_equal(agent_workers_start(bench->workers), 0);
     return bench;
@@ -404,13 +406,14 @@ static void work_goes_on_while_a_resource_finishes_others(void **state)
 {
     struct bench *bench = open_bench(&single, 2, false);
     struct fake other = {.closed = false};
+    void *other_resource = &other;
     struct agent_finisher *free_one;
     struct agent_job *job;
 
     (void)state;
     pthread_mutex_init(&other.mutex, NULL);
     pthread_cond_init(&other.changed, NULL);
-    assert_int_equal(agent_workers_add(bench->workers, &single, &other, &free_one), 0);
+    assert_int_equal(agent_workers_add(bench->workers, &single, &other_resource, &free_one), 0);
     assert_int_equal(agent_workers_start(bench->workers), 0);
     set_gate(&bench->fake, true);
     submit(bench, 0, 0, ASSENT_OP_COMMIT); /* stands at the gate of its resource */
@@ -424,6 +427,33 @@ static void work_goes_on_while_a_resource_finishes_others(void **state)
     close_bench(bench);
     pthread_cond_destroy(&other.changed);
     pthread_mutex_destroy(&other.mutex);
+}
+
+static void open_task(struct agent_job *job)
+{
+    struct bench *bench = job->context;
+
+    bench->resource = &bench->fake;
+}
+
+static void nothing_is_called_before_a_task_has_opened_the_resource(void **state)
+{
+    struct bench *bench = open_bench(&single, 1, true);
+    struct agent_job *job;
+
+    (void)state;
+    bench->resource = NULL;
+    submit(bench, 0, 0, ASSENT_OP_COMMIT);
+    wait_done(bench, 1);
+    assert_int_equal(bench->last->call.result, ASSENT_RM_UNAVAILABLE);
+    job = agent_job_new(bench->finisher, NULL, 0);
+    job->task = open_task;
+    job->context = bench;
+    agent_workers_submit(bench->workers, job);
+    submit(bench, 0, 1, ASSENT_OP_COMMIT);
+    wait_done(bench, 3);
+    assert_int_equal(bench->last->call.result, ASSENT_RM_OK);
+    close_bench(bench);
 }
 
 static void stopping_is_bounded_while_a_call_hangs(void **state)
@@ -455,6 +485,7 @@ int main(void)
         cmocka_unit_test(silence_is_no_success),
         cmocka_unit_test(work_replies_and_queries_come_back),
         cmocka_unit_test(work_goes_on_while_a_resource_finishes_others),
+        cmocka_unit_test(nothing_is_called_before_a_task_has_opened_the_resource),
         cmocka_unit_test(stopping_is_bounded_while_a_call_hangs),
     };
 

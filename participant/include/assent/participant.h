@@ -79,8 +79,9 @@ struct assent_resource_ops {
     const char *type; /* "kv" */
     uint32_t capabilities;
 
-    /* Opens the RM. 0 and *ret_resource, or an ASSENT_E_* with a sentence in error. Any other
-     * operation gets that resource. Called once, before any worker runs. */
+    /* Opens the RM. 0 and *ret_resource, or an ASSENT_E_* with a sentence in error: UNAVAILABLE or
+     * TIMEOUT when the RM is not there, and open is called again later; any other refuses the
+     * start of the agent. Any other operation gets that resource, and none is called before. */
     int (*open)(const struct assent_resource_environment *environment, void **ret_resource,
                 char *error, size_t error_size);
     void (*close)(void *resource);
@@ -149,12 +150,14 @@ struct assent_participant_options {
     uint32_t stop_ms;      /* longest wait for calls under way and for output, at a stop; 0: 5000 */
     bool unsafe_storage;   /* allow data_directory on NFS, CIFS or tmpfs, which can lose votes */
     const char *announce;  /* address told to peers, if it is not that of listen; NULL: listen's */
+    uint32_t recover_ms;   /* between scans of what the resources list as prepared; 0: 60000 */
 };
 
 struct assent_participant;
 
 /* Opens the store and the resources and lists the prepared branches; no thread or connection yet.
- * 0, or ASSENT_E_* with a sentence in error. Must follow any fork. */
+ * A resource whose RM is not there is opened later, and votes no until then. 0, or ASSENT_E_* with
+ * a sentence in error. Must follow any fork. */
 ASSENT_API ASSENT_CHECKED int
 assent_participant_new(const struct assent_participant_options *options,
                        struct assent_participant **ret_participant, char *error, size_t error_size);
