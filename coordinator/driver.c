@@ -16,7 +16,7 @@ struct points {
     enum assent_crash_point before, after;
 };
 
-static const struct points send_points[ASSENT_MSG_PROPOSE_ACK + 1] = {
+static const struct points send_points[ASSENT_MSG_FORGET + 1] = {
     [ASSENT_MSG_PREPARE] = {true, ASSENT_CRASH_coord_before_send_prepare,
                             ASSENT_CRASH_coord_after_send_prepare},
     [ASSENT_MSG_PRECOMMIT] = {true, ASSENT_CRASH_coord_before_send_precommit,
@@ -223,6 +223,8 @@ static void end(struct server *server, struct transaction *t)
     assent_log(ASSENT_LOG_DEBUG, "ended", "gtrid=%s outcome=%s ms=%u", text,
                assent_outcome_name((int)t->machine.outcome), t->ended_ms);
     recent_add(&server->recent, &t->machine.gtrid);
+    server->unacknowledged +=
+        t->machine.outcome == ASSENT_OUTCOME_MIXED || t->machine.outcome == ASSENT_OUTCOME_HAZARD;
     transactions_remove(t);
 }
 
@@ -327,6 +329,21 @@ static void on_decided(struct server *server, struct transaction *t)
                t->decided_ms);
 }
 
+/* What a branch says that did not obey is the reason that people need. */
+static void note_evidence(struct server *server, struct transaction *t,
+                          const struct assent_coord_event *event, const char *text)
+{
+    const struct assent_message *message = &event->message;
+    const struct assent_coord_branch *b;
+
+    if (event->kind != ASSENT_COORD_EV_MESSAGE || message->kind != ASSENT_MSG_ACK ||
+        message->branch == 0 || message->branch > t->machine.branch_count)
+        return;
+    b = &t->machine.branches[message->branch - 1];
+    if (b->result > ASSENT_RESULT_ABORTED)
+        evidence_format(participants_name(server, b->participant), b->result, text, t->reason_text);
+}
+
 void driver_step(struct server *server, struct transaction *t, struct assent_coord_event *event,
                  const char *text)
 {
@@ -344,6 +361,7 @@ void driver_step(struct server *server, struct transaction *t, struct assent_coo
         if (b->result != ASSENT_RESULT_NONE && times->done_ms == 0)
             times->done_ms = elapsed_ms(t);
     }
+    note_evidence(server, t, event, text);
     if (m->decision == ASSENT_DECISION_ABORT && t->reason_text[0] == '\0')
         make_reason(server, t, event, text);
     if (m->phase >= ASSENT_COORD_ENDING && t->ended_ms == 0)
@@ -423,6 +441,10 @@ void driver_durable(const struct assent_completion *completion, void *context)
         participants_durable(server, (uint32_t)completion->token);
         return;
     }
+    if (completion->token2 == TOKEN_OPERATION) {
+        operate_durable(server, completion->token);
+        return;
+    }
     t = transactions_find_order(&server->transactions, completion->token);
     ASSENT_ASSERT(t != NULL);
     event.record = (enum assent_coord_record_kind)completion->token2;
@@ -484,20 +506,56 @@ static bool speaks_for_branch(const struct assent_message *message)
     case ASSENT_MSG_PRECOMMIT_ACK:
     case ASSENT_MSG_ACK:
     case ASSENT_MSG_INQUIRE:
+    case ASSENT_MSG_FORGET:
         return true;
     }
     return false;
 }
 
+/* A branch was ended against what stands, and says so only now: kept for a person to see. */
+static void late_result(struct server *server, const struct session *session,
+                        const struct assent_coord_record *found, const struct assent_wire *wire)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    const struct participant *p =
+        participants_of_branch(server, session, found, message->branch, wire->u.branch.resource);
+    struct assent_coord_record record;
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    if (p == NULL || !assent_coord_late_result(found, message, p->number, &record))
+        return;
+    if (found == NULL || found->acknowledged ||
+        (found->outcome != ASSENT_OUTCOME_MIXED && found->outcome != ASSENT_OUTCOME_HAZARD))
+        server->unacknowledged++;
+    evidence_format(p->full, message->result, wire->u.branch.reason_text, record.reason_text);
+    assent_gtrid_format(&message->gtrid, gtrid);
+    server->metrics.alarms++;
+    assent_log(ASSENT_LOG_ERROR, "branch_contradicts",
+               "gtrid=%s branch=%u participant=%s decision=%s result=%s outcome=%s reason=%s",
+               gtrid, message->branch, p->full, assent_decision_name((int)record.decision),
+               assent_log_quote(assent_branch_result_name((int)message->result)),
+               assent_outcome_name((int)record.outcome), assent_log_quote(record.reason_text));
+    if (found == NULL)
+        recent_add(&server->recent, &message->gtrid);
+    operate_put_outcome(server, &record, 0, false);
+}
+
 /* No machine: what is on record answers, or its absence. A damaged record answers nothing. */
 static void answer_without_machine(struct server *server, struct session *session,
-                                   const struct assent_message *message)
+                                   const struct assent_wire *wire)
 {
+    const struct assent_message *message = &wire->u.branch.message;
     struct assent_coord_record record;
     int r = outcomes_read(server, &message->gtrid, &record);
 
-    if (r != 0 && r != ASSENT_E_NOT_FOUND)
+    if (r != 0 && (r != ASSENT_E_NOT_FOUND || !operate_presumes(server, &message->gtrid)))
         return;
+    if (message->kind == ASSENT_MSG_ACK) {
+        late_result(server, session, r == 0 ? &record : NULL, wire);
+        if (r == 0 && record.acknowledged)
+            operate_send_forget(server, &record);
+        return;
+    }
     assent_coord_answer_unknown(&server->coord, r == 0 ? &record : NULL, message, &server->actions);
     for (size_t i = 0; i < server->actions.count; i++)
         driver_send(server, session, NULL, &server->actions.items[i].message, 0, NULL);
@@ -529,7 +587,7 @@ void driver_message(struct server *server, struct session *session, const struct
                    message->from, assent_log_quote(session->name),
                    assent_message_name((int)message->kind));
     else if (t == NULL)
-        answer_without_machine(server, session, message);
+        answer_without_machine(server, session, wire);
     else if (has_branch_at(server, t, session, message->branch))
         driver_step(server, t, &event, wire->u.branch.reason_text);
     else

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "audit.h"
 #include "driver.h"
 #include "explain.h"
 #include "gtrid.h"
@@ -129,7 +130,7 @@ static json_t *timeline_json(const struct server *server, const struct view *vie
     return out;
 }
 
-static json_t *transaction_json(const struct server *server, const struct view *view)
+static json_t *transaction_json(struct server *server, const struct view *view)
 {
     const struct assent_coord_record *r = &view->record;
     json_t *branches = json_array(), *waiting = json_array();
@@ -146,15 +147,16 @@ static json_t *transaction_json(const struct server *server, const struct view *
         if (view->live != NULL && assent_coord_awaits(&view->live->machine, b->number))
             json_array_append_new(waiting, json_string(name));
     }
-    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "gtrid",
-                     gtrid_json(&r->gtrid), "protocol", assent_protocol_name((int)r->protocol),
-                     "termination", assent_termination_name((int)r->termination), "phase",
-                     view->phase, "outcome", assent_outcome_name((int)r->outcome), "reason",
-                     r->reason_text, "key", r->key, "begun", time_json(r->begun_wall_ms, true),
-                     "decided", time_json(r->begun_wall_ms + r->decided_ms, r->decided_ms != 0),
-                     "ended", time_json(r->begun_wall_ms + r->ended_ms, r->ended_ms != 0),
-                     "branches", branches, "waiting_for", waiting, "timeline",
-                     timeline_json(server, view));
+    return json_pack(
+        "{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "gtrid",
+        gtrid_json(&r->gtrid), "protocol", assent_protocol_name((int)r->protocol), "termination",
+        assent_termination_name((int)r->termination), "phase", view->phase, "outcome",
+        assent_outcome_name((int)r->outcome), "reason", r->reason_text, "key", r->key, "begun",
+        time_json(r->begun_wall_ms, true), "decided",
+        time_json(r->begun_wall_ms + r->decided_ms, r->decided_ms != 0), "ended",
+        time_json(r->begun_wall_ms + r->ended_ms, r->ended_ms != 0), "branches", branches,
+        "waiting_for", waiting, "timeline", timeline_json(server, view), "acknowledged",
+        (int)r->acknowledged, "by_hand", audit_json(server, &r->gtrid, LIMIT_DEFAULT));
 }
 
 /* An outcome that is known although there is no record: presumed, or not known at all. */
@@ -165,7 +167,7 @@ static json_t *bare_json(const struct answer *answer)
                      "reason", answer->reason, "branches", "waiting_for", "timeline");
 }
 
-static json_t *describe(const struct server *server, const struct view *view, bool explain)
+static json_t *describe(struct server *server, const struct view *view, bool explain)
 {
     return explain ? explain_transaction(server, view->live, &view->record)
                    : transaction_json(server, view);
@@ -297,26 +299,33 @@ static json_t *inspect_participants(struct session *session, const struct assent
 static json_t *inspect_health(struct session *session)
 {
     struct server *server = session->server;
+    char log_id[2 * ASSENT_LOG_ID_BYTES + 1];
     struct assent_store_stats log;
     struct census census;
 
+    for (size_t i = 0; i < ASSENT_LOG_ID_BYTES; i++)
+        snprintf(log_id + 2 * i, 3, "%02x", assent_store_log_id(server->store)[i]);
     census_take(server, &census);
     assent_store_stats(server->store, &log);
-    return json_pack(
-        "{s:b, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I}", "ready",
-        (int)(server->state == SERVER_SERVING), "state",
-        server->state == SERVER_SERVING ? "serving" : "draining", "room",
-        (int)assent_store_has_room(server->store), "active", (json_int_t)census.live, "in_doubt",
-        (json_int_t)census.in_doubt, "oldest_in_doubt_ms", (json_int_t)census.oldest_in_doubt_ms,
-        "participants_up", (json_int_t)census.participants_up, "participants_known",
-        (json_int_t)server->participants.count, "damaged_records",
-        (json_int_t)server->metrics.damaged_records, "coordinator", (json_int_t)server->options.id,
-        "incarnation", (json_int_t)server->coord.incarnation, "version", ASSENT_VERSION,
-        "uptime_ms", (json_int_t)(assent_now_ms() - server->started_ms), "log_used_bytes",
-        (json_int_t)log.used_bytes, "log_map_bytes", (json_int_t)log.map_bytes);
+    return json_pack("{s:b, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, "
+                     "s:I, s:I, s:I}",
+                     "ready", (int)(server->state == SERVER_SERVING), "state",
+                     server->state == SERVER_SERVING ? "serving" : "draining", "log", log_id,
+                     "room", (int)assent_store_has_room(server->store), "restored",
+                     (int)server->restored, "unacknowledged", (json_int_t)server->unacknowledged,
+                     "active", (json_int_t)census.live, "in_doubt", (json_int_t)census.in_doubt,
+                     "oldest_in_doubt_ms", (json_int_t)census.oldest_in_doubt_ms, "participants_up",
+                     (json_int_t)census.participants_up, "participants_known",
+                     (json_int_t)server->participants.count, "damaged_records",
+                     (json_int_t)server->metrics.damaged_records, "coordinator",
+                     (json_int_t)server->options.id, "incarnation",
+                     (json_int_t)server->coord.incarnation, "version", ASSENT_VERSION, "uptime_ms",
+                     (json_int_t)(assent_now_ms() - server->started_ms), "log_used_bytes",
+                     (json_int_t)log.used_bytes, "log_map_bytes", (json_int_t)log.map_bytes);
 }
 
-static void query(struct session *session, const struct assent_wire *wire)
+static void query(struct session *session, const struct assent_wire *wire,
+                  enum assent_query_kind kind)
 {
     char error[ASSENT_REASON_MAX + 1];
     struct participant *p = NULL;
@@ -326,7 +335,7 @@ static void query(struct session *session, const struct assent_wire *wire)
     if (r != 0)
         session_refuse(session, wire->request, r, "%s", error);
     else
-        relays_query(session->server, session, wire->request, p, wire->u.inspect.argument);
+        relays_query(session->server, session, wire->request, p, kind, wire->u.inspect.argument);
 }
 
 static void send_json(struct session *session, uint64_t request, json_t *json)
@@ -350,7 +359,13 @@ void inspect_request(struct session *session, const struct assent_wire *wire)
     json_t *json = NULL;
 
     if (strcmp(what, "query") == 0) {
-        query(session, wire);
+        query(session, wire, ASSENT_QUERY_READ);
+    } else if (strcmp(what, "prepared") == 0) {
+        query(session, wire, ASSENT_QUERY_LIST);
+    } else if (strcmp(what, "scan") == 0) {
+        query(session, wire, ASSENT_QUERY_SCAN);
+    } else if (strcmp(what, "test") == 0) {
+        query(session, wire, ASSENT_QUERY_TEST);
     } else if (strcmp(what, "transaction") == 0) {
         json = inspect_transaction(session, wire, false);
     } else if (strcmp(what, "explain") == 0) {
@@ -359,12 +374,16 @@ void inspect_request(struct session *session, const struct assent_wire *wire)
         json = inspect_transactions(session, wire);
     } else if (strcmp(what, "participants") == 0) {
         json = inspect_participants(session, wire);
+    } else if (strcmp(what, "audit") == 0) {
+        json = json_pack("{s:o}", "audit",
+                         audit_json(session->server, NULL,
+                                    wire->u.inspect.limit ? wire->u.inspect.limit : LIMIT_DEFAULT));
     } else if (strcmp(what, "health") == 0) {
         json = inspect_health(session);
     } else {
         session_refuse(session, wire->request, ASSENT_E_INVALID,
                        "inspect: what must be transactions, transaction, explain, participants, "
-                       "health or query");
+                       "health, audit, query, prepared, scan or test");
     }
     if (json != NULL)
         send_json(session, wire->request, json);

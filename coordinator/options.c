@@ -15,6 +15,8 @@ static const struct assent_setting settings[] = {
     STRING("admin", admin, "127.0.0.1:7373", "ADDR",
            "address of /livez, /readyz and /metrics; empty: none"),
     COUNT("id", id, "1", 0, 65535, "number of this coordinator, in every gtrid"),
+    COUNT("incarnation_min", incarnation_min, "0", 0, 16777215,
+          "raise the log's incarnation at least to this, once after a restore"),
     STRING("cluster", cluster, "default", "NAME", "peers of another cluster are refused"),
     STRING("log_level", log_level, "info", "LEVEL", "debug, info, warn or error"),
     STRING("log_format", log_format, "logfmt", "FORMAT", "logfmt or json"),

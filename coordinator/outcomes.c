@@ -67,6 +67,9 @@ void outcomes_answer(struct server *server, const struct assent_gtrid *gtrid, st
             "record damaged: it is kept, and its outcome is not known to this coordinator");
     else if (!outcomes_is_ours(server, gtrid))
         set(answer, ASSENT_OUTCOME_NEVER_SEEN, false, "", "");
+    else if (!operate_presumes(server, gtrid))
+        set(answer, ASSENT_OUTCOME_UNKNOWN, false, "lost",
+            "this log was restored: what it does not know is not known until that is accepted");
     else if (retention_has_pruned(&server->retention, gtrid_order(gtrid)))
         set(answer, ASSENT_OUTCOME_EXPIRED, true, "", "");
     else

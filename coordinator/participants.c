@@ -37,7 +37,28 @@ bool participant_is_up(const struct participant *p)
 
 const char *participant_state(const struct participant *p)
 {
-    return !participant_is_up(p) ? "down" : p->away[0] != '\0' ? "away" : "up";
+    return !participant_is_up(p) ? "down" : p->away[0] != '\0' ? "away" : p->holds ? "holds" : "up";
+}
+
+const struct participant *participants_of_branch(const struct server *server,
+                                                 const struct session *session,
+                                                 const struct assent_coord_record *record,
+                                                 uint32_t branch, const char *resource)
+{
+    const struct participant *found = NULL;
+
+    for (uint32_t i = 0; record != NULL && i < record->branch_count; i++)
+        if (record->branches[i].number == branch) {
+            found = participants_get(server, record->branches[i].participant);
+            return found != NULL && found->session == session ? found : NULL;
+        }
+    for (uint32_t i = 0; i < server->participants.count; i++) {
+        const struct participant *p = server->participants.by_number[i];
+
+        if (p->session == session && strcmp(p->resource, resource) == 0)
+            found = p;
+    }
+    return found;
 }
 
 /* A participant with the next number. */
@@ -274,6 +295,7 @@ int participants_register(struct server *server, struct session *session,
         memcpy(p->log_id, hello->log_id, sizeof(p->log_id));
         p->session = session;
         p->away[0] = '\0';
+        p->holds = false;
         p->since_wall_ms = assent_wall_ms();
         if (fresh)
             put(server, p);
@@ -303,6 +325,19 @@ void participants_durable(struct server *server, uint32_t number)
         session_up(p->session);
 }
 
+/* Our log is an older copy: from now on nothing is presumed from what is absent in it. */
+static void note_holds(struct server *server, struct participant *p, bool holds)
+{
+    if (holds && !p->holds)
+        assent_log(ASSENT_LOG_ERROR, "log_restored", "name=%s why=%s", p->full,
+                   assent_log_quote("it has seen this log further on: nothing is presumed aborted "
+                                    "until `assentctl log accept`, see docs/operating.md"));
+    p->holds = holds;
+    /* What was accepted in this life is over: a ping may be older than that. */
+    if (holds && server->accepted < server->coord.incarnation)
+        server->restored = true;
+}
+
 void participants_away(struct server *server, const struct session *session,
                        const struct assent_wire *wire)
 {
@@ -312,6 +347,7 @@ void participants_away(struct server *server, const struct session *session,
 
         if (p->session != session)
             continue;
+        note_holds(server, p, wire->u.ping.holds);
         for (size_t k = 0; k < wire->u.ping.away_count; k++)
             if (strcmp(wire->u.ping.away[k].resource, p->resource) == 0)
                 reason = wire->u.ping.away[k].reason[0] ? wire->u.ping.away[k].reason : "?";

@@ -13,6 +13,7 @@
 
 #include "codec.h"
 #include "hash.h"
+#include "record.h"
 
 struct server;
 struct session;
@@ -30,9 +31,10 @@ struct participant {
     bool has_log_id;
     uint8_t log_id[ASSENT_LOG_ID_BYTES]; /* of its own log: which log its incarnations count */
     struct session *session;             /* NULL: down */
-    char away[ASSENT_REASON_MAX + 1];    /* why the resource takes no new branches; "": it does */
-    uint64_t since_wall_ms;              /* up or down since, for people */
-    bool durable;                        /* its number is on disk */
+    bool holds; /* has seen our log further on than it is, and holds aborts back */
+    char away[ASSENT_REASON_MAX + 1]; /* why the resource takes no new branches; "": it does */
+    uint64_t since_wall_ms;           /* up or down since, for people */
+    bool durable;                     /* its number is on disk */
 };
 
 struct participants {
@@ -60,8 +62,15 @@ void participants_down(struct server *server, struct session *session);
 
 struct participant *participants_get(const struct server *server, uint32_t number);
 bool participant_is_up(const struct participant *participant);
-/* "up", "away" (connected, but its resource takes no new branches) or "down". */
+/* "up", "away" (connected, but its resource takes no new branches), "holds" (connected, and holds
+ * aborts back until the log is accepted) or "down". */
 const char *participant_state(const struct participant *participant);
+/* Who speaks for that branch on this connection: by its record, or, if that does not name it, by
+ * the resource's name. NULL: nobody may. */
+const struct participant *participants_of_branch(const struct server *server,
+                                                 const struct session *session,
+                                                 const struct assent_coord_record *record,
+                                                 uint32_t branch, const char *resource);
 /* "?" for a number that is not known. */
 const char *participants_name(const struct server *server, uint32_t number);
 /* "NAME" or "NAME/RESOURCE" of one that is up. 0; ASSENT_E_NOT_FOUND, ASSENT_E_UNAVAILABLE,

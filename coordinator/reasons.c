@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "message.h"
+
 void text_mend(char *text)
 {
     size_t size = strlen(text), tail = 0, need;
@@ -92,10 +94,21 @@ void reason_format(enum assent_reason reason, const char *name, const char *text
     case ASSENT_REASON_APPLICATION_GONE:
     case ASSENT_REASON_SHUTDOWN:
     case ASSENT_REASON_PRESUMED:
+    case ASSENT_REASON_OPERATOR:
         append(&s, "%s", assent_reason_text(reason));
         break;
     }
     if (text != NULL && text[0] != '\0')
         append(&s, ": %s", text);
+    text_mend(ret_text);
+}
+
+void evidence_format(const char *name, int result, const char *text,
+                     char ret_text[ASSENT_REASON_MAX + 1])
+{
+    struct sentence s = {ret_text, ASSENT_REASON_MAX + 1, 0};
+
+    append(&s, "%s is %s%s%s", name, assent_branch_result_name(result),
+           text != NULL && text[0] != '\0' ? ": " : "", text == NULL ? "" : text);
     text_mend(ret_text);
 }

@@ -7,7 +7,8 @@
 #include "gtrid.h"
 #include "server.h"
 
-#define STEP_RECORDS 512
+#define STEP_RECORDS         512
+#define UNACKNOWLEDGED_LINES 100
 
 static void report_damaged(struct server *server, const void *key, size_t key_size, int error)
 {
@@ -54,6 +55,21 @@ static void resume(struct server *server, const struct assent_coord_record *reco
     server->recovery.resumed++;
 }
 
+/* What nobody has seen to must not be forgotten over a restart. */
+static void report_unacknowledged(struct server *server, const struct assent_coord_record *record)
+{
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    if (record->acknowledged ||
+        (record->outcome != ASSENT_OUTCOME_MIXED && record->outcome != ASSENT_OUTCOME_HAZARD))
+        return;
+    assent_gtrid_format(&record->gtrid, text);
+    if (server->unacknowledged++ < UNACKNOWLEDGED_LINES)
+        assent_log(ASSENT_LOG_ERROR, "unacknowledged", "gtrid=%s outcome=%s reason=%s", text,
+                   assent_outcome_name((int)record->outcome),
+                   assent_log_quote(record->reason_text));
+}
+
 static bool visit(const void *key, size_t key_size, const void *value, size_t value_size,
                   int status, void *context)
 {
@@ -78,6 +94,7 @@ static bool visit(const void *key, size_t key_size, const void *value, size_t va
     if (record.kind == ASSENT_COORD_RECORD_OUTCOME) {
         recent_add(&server->recent, &record.gtrid);
         server->recovery.outcomes++;
+        report_unacknowledged(server, &record);
     } else {
         resume(server, &record);
     }

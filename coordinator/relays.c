@@ -118,7 +118,7 @@ void relays_work(struct server *server, struct session *asker, uint64_t request,
 }
 
 void relays_query(struct server *server, struct session *asker, uint64_t request,
-                  const struct participant *p, const char *command)
+                  const struct participant *p, enum assent_query_kind kind, const char *command)
 {
     struct relay *relay = add(server, asker, request, p);
     struct assent_wire wire = {.kind = ASSENT_WIRE_RESOURCE_QUERY};
@@ -127,6 +127,7 @@ void relays_query(struct server *server, struct session *asker, uint64_t request
         return;
     wire.request = relay->id;
     wire.u.resource_query.resource = p->resource;
+    wire.u.resource_query.kind = kind;
     wire.u.resource_query.command = command;
     session_send(p->session, &wire);
 }

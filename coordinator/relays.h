@@ -27,7 +27,8 @@ void relays_work(struct server *server, struct session *asker, uint64_t request,
                  struct transaction *transaction, uint32_t branch,
                  const struct participant *participant, const struct assent_bytes *work);
 void relays_query(struct server *server, struct session *asker, uint64_t request,
-                  const struct participant *participant, const char *command);
+                  const struct participant *participant, enum assent_query_kind kind,
+                  const char *command);
 
 /* WORK_REPLY, INSPECTION or REFUSAL from a participant. */
 void relays_answer(struct server *server, struct session *participant,

@@ -30,6 +30,7 @@ bool retention_is_due(const struct assent_coord_record *record, uint64_t age_ms,
         return age_ms - record->ended_age_ms >= retention_ms;
     case ASSENT_OUTCOME_MIXED:
     case ASSENT_OUTCOME_HAZARD:
+        return record->acknowledged && age_ms - record->ended_age_ms >= retention_ms;
     case ASSENT_OUTCOME_UNKNOWN:
     case ASSENT_OUTCOME_EXPIRED:
     case ASSENT_OUTCOME_NEVER_SEEN:

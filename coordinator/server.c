@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "admin.h"
+#include "audit.h"
 #include "bytes.h"
 #include "driver.h"
 #include "gtrid.h"
@@ -217,6 +218,7 @@ static int open_log(struct server *server, char *error, size_t error_size)
         .disk_low_bytes = options->disk_low_bytes,
         .lazy_flush_ms = options->lazy_flush_ms,
         .unsafe_storage = options->unsafe_storage,
+        .incarnation_min = (uint32_t)options->incarnation_min,
         /* A transaction has one write queued at a time; participants and retention have few. */
         .queue_max = 4 * (size_t)options->transactions_max + options->participants_max + 65536,
     };
@@ -226,9 +228,12 @@ static int open_log(struct server *server, char *error, size_t error_size)
         return r;
     server->coord = options_coord_config(options, assent_store_incarnation(server->store));
     server->sequence = 1;
+    assent_random_bytes(&server->life, sizeof(server->life));
     r = keep_id(server, error, error_size);
     if (r == 0)
         r = participants_load(server, error, error_size);
+    if (r == 0 && (r = audit_load(server)) == 0)
+        r = operate_load(server);
     if (r == 0) {
         r = retention_load(server);
         if (r != 0)
@@ -324,6 +329,7 @@ static void fini(struct server *server)
     assent_sent_points_free(server->sent_points);
     session_close_all(server);
     relays_fini(server);
+    operate_fini(server);
     assent_listener_close(server->listener);
     admin_close(server);
     free_event(&server->store_event);

@@ -11,6 +11,7 @@
 #include "keys.h"
 #include "metrics.h"
 #include "net.h"
+#include "operate.h"
 #include "options.h"
 #include "participants.h"
 #include "reasons.h"
@@ -29,6 +30,7 @@ struct evhttp;
 /* token2 of a completion: a record's kind (token: the transaction's order), or this (token: the
  * participant's number). */
 #define TOKEN_PARTICIPANT 16
+#define TOKEN_OPERATION   17 /* token: the operation's id */
 
 enum server_state { SERVER_READING, SERVER_SERVING, SERVER_DRAINING };
 
@@ -64,6 +66,12 @@ struct server {
     struct relays relays;
     struct sessions sessions;
     uint32_t session_count;
+    struct operations operations;
+    uint64_t life;           /* random: two that have the same incarnation are told apart */
+    uint64_t audit_last;     /* number of the last record of a manual act */
+    uint64_t unacknowledged; /* outcomes that are mixed or a hazard, and nobody has seen to */
+    bool restored;           /* a participant has seen this log further on than it is */
+    uint32_t accepted;       /* what was lost before this incarnation is accepted */
     struct recovery recovery;
     struct retention retention;
     struct assent_sent_points *sent_points;

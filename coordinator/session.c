@@ -147,6 +147,7 @@ static void let_go(struct session *session)
         relays_participant_gone(server, session);
     }
     relays_asker_gone(server, session);
+    operate_asker_gone(server, session);
     while (!TAILQ_EMPTY(&session->owned)) {
         struct transaction *t = TAILQ_FIRST(&session->owned);
 
@@ -205,6 +206,9 @@ static void send_hello(struct session *session)
     memcpy(hello->log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES);
     hello->coordinator = (uint32_t)server->options.id;
     hello->incarnation = server->coord.incarnation;
+    hello->position = assent_store_first_position(server->store);
+    hello->life = server->life;
+    hello->accepted = server->accepted;
     session_send(session, &wire);
 }
 
@@ -315,6 +319,9 @@ static void from_application(struct session *session, const struct assent_wire *
     case ASSENT_WIRE_INSPECT:
         inspect_request(session, wire);
         return;
+    case ASSENT_WIRE_OPERATE:
+        operate_request(session, wire);
+        return;
     case ASSENT_WIRE_HELLO:
     case ASSENT_WIRE_REFUSAL:
     case ASSENT_WIRE_BEGIN_REPLY:
@@ -369,16 +376,33 @@ static void on_closed(struct assent_conn *conn, int error, const char *detail, v
     free_session(session);
 }
 
-static void on_heartbeat(struct assent_conn *conn, void *context)
+static void ping(struct session *session)
 {
-    struct session *session = context;
     struct assent_wire wire = {.kind = ASSENT_WIRE_PING};
+    struct assent_store_stats stats;
 
-    (void)conn;
+    assent_store_stats(session->server->store, &stats);
+    wire.u.ping.position = stats.position;
+    wire.u.ping.accepted = session->server->accepted;
     wire.u.ping.has_ended_below = true;
     wire.u.ping.ended_below =
         gtrid_of_order(server_ended_below(session->server), (uint16_t)session->server->options.id);
     session_send(session, &wire);
+}
+
+static void on_heartbeat(struct assent_conn *conn, void *context)
+{
+    (void)conn;
+    ping(context);
+}
+
+void session_ping_participants(struct server *server)
+{
+    struct session *session;
+
+    TAILQ_FOREACH (session, &server->sessions, link)
+        if (session->state == SESSION_UP && session->role == ASSENT_ROLE_PARTICIPANT)
+            ping(session);
 }
 
 static const struct assent_conn_handler session_handler = {

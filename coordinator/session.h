@@ -65,6 +65,9 @@ void session_wait_over(struct waiter *waiter);
 /* False if the session may not wait for one more answer; the request has been refused. */
 bool session_may_ask(struct session *session, uint64_t request);
 
+/* A ping out of turn, since what it says has changed. */
+void session_ping_participants(struct server *server);
+
 void session_own(struct session *session, struct transaction *transaction);
 void session_disown(struct transaction *transaction);
 

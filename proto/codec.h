@@ -35,7 +35,8 @@
     X(INSPECT, 15, "inspect")                                                                      \
     X(INSPECTION, 16, "inspection")                                                                \
     X(BRANCH, 17, "branch")                                                                        \
-    X(RESOURCE_QUERY, 18, "resource_query")
+    X(RESOURCE_QUERY, 18, "resource_query")                                                        \
+    X(OPERATE, 19, "operate")
 
 enum assent_wire_kind {
 #define X(name, number, text) ASSENT_WIRE_##name = (number),
@@ -45,6 +46,13 @@ enum assent_wire_kind {
 };
 
 enum assent_role { ASSENT_ROLE_COORDINATOR = 1, ASSENT_ROLE_PARTICIPANT, ASSENT_ROLE_APPLICATION };
+
+enum assent_query_kind {
+    ASSENT_QUERY_READ,
+    ASSENT_QUERY_LIST,
+    ASSENT_QUERY_SCAN,
+    ASSENT_QUERY_TEST,
+};
 
 struct assent_bytes {
     const void *data;
@@ -64,7 +72,8 @@ struct assent_wire_hello {
     bool has_log_id;
     uint8_t log_id[ASSENT_LOG_ID_BYTES];
     uint32_t coordinator;
-    uint32_t incarnation;
+    uint32_t incarnation, accepted;
+    uint64_t position, life;
     struct assent_wire_resource resources[ASSENT_RESOURCES_MAX];
     size_t resource_count;
 };
@@ -107,6 +116,9 @@ struct assent_wire {
             struct assent_gtrid ended_below;
             struct assent_wire_away away[ASSENT_RESOURCES_MAX];
             size_t away_count;
+            uint64_t position;
+            uint32_t accepted;
+            bool holds;
         } ping;
         struct assent_wire_begin begin;
         struct {
@@ -169,7 +181,15 @@ struct assent_wire {
         } branch;
         struct {
             const char *resource, *command;
+            enum assent_query_kind kind;
         } resource_query;
+        struct {
+            enum assent_action action;
+            bool has_gtrid;
+            struct assent_gtrid gtrid;
+            const char *who, *reason;
+            bool force;
+        } operate;
     } u;
 };
 

@@ -23,6 +23,7 @@ enum {
     MESSAGE_COUNT = 0 ASSENT_MESSAGES(COUNT),
     RESULT_COUNT = 0 ASSENT_BRANCH_RESULTS(COUNT),
     STATE_COUNT = 0 ASSENT_MEMBER_STATES(COUNT),
+    ACTION_COUNT = 0 ASSENT_ACTIONS(COUNT), /* from 1 on */
 };
 #define X(name, number, text) _Static_assert((number) < PROTOCOL_COUNT, "a gap");
 ASSENT_PROTOCOLS(X)
@@ -282,6 +283,18 @@ static void check_status(struct codec_check *check, const struct assent_wire *wi
         codec_fail(check, check->violation, "status: neither gtrid nor key");
 }
 
+static void check_operate(struct codec_check *check, const struct assent_wire *wire)
+{
+    check_range(check, "operate.action", wire->u.operate.action, 1, ACTION_COUNT);
+    if (wire->u.operate.has_gtrid == (wire->u.operate.action == ASSENT_ACTION_ACCEPT))
+        codec_fail(check, check->violation, "operate.gtrid: %s",
+                   wire->u.operate.has_gtrid ? "not wanted" : "missing");
+    check_text(check, "operate.who", wire->u.operate.who, ASSENT_NAME_MAX);
+    check_reason(check, "operate.reason", wire->u.operate.reason);
+    if (wire->u.operate.reason == NULL || wire->u.operate.reason[0] == '\0')
+        codec_fail(check, check->violation, "operate.reason: missing");
+}
+
 static void check_inspect(struct codec_check *check, const struct assent_wire *wire)
 {
     check_name(check, "inspect.what", wire->u.inspect.what, NAME);
@@ -335,6 +348,11 @@ void codec_check_wire(struct codec_check *check, const struct assent_wire *wire)
                    NAME_OPTIONAL);
         check_text(check, "resource_query.command", wire->u.resource_query.command,
                    ASSENT_COMMAND_MAX);
+        check_range(check, "resource_query.kind", wire->u.resource_query.kind, 0,
+                    ASSENT_QUERY_TEST);
+        return;
+    case ASSENT_WIRE_OPERATE:
+        check_operate(check, wire);
         return;
     case ASSENT_WIRE_PING:
         check_ping(check, wire);

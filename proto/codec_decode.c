@@ -154,6 +154,9 @@ static void take_hello(struct codec_check *check, const Assent__V1__Hello *from,
     to->has_log_id = id(check, "hello.log_id", &from->log_id, OPTIONAL, to->log_id);
     to->coordinator = from->coordinator;
     to->incarnation = narrow(check, "hello.incarnation", from->incarnation);
+    to->position = from->position;
+    to->life = from->life;
+    to->accepted = from->accepted;
     to->resource_count = from->n_resources; /* too many: refused by the check, not stored */
     for (size_t i = 0; i < from->n_resources && i < ASSENT_RESOURCES_MAX; i++) {
         check->item = (int)i;
@@ -171,6 +174,9 @@ static void take_ping(struct codec_check *check, const Assent__V1__Ping *from,
 {
     to->u.ping.has_ended_below =
         id(check, "ping.ended_below", &from->ended_below, OPTIONAL, to->u.ping.ended_below.bytes);
+    to->u.ping.position = from->position;
+    to->u.ping.accepted = from->accepted;
+    to->u.ping.holds = from->holds != 0;
     to->u.ping.away_count = from->n_away; /* too many: refused by the check, not stored */
     for (size_t i = 0; i < from->n_away && i < ASSENT_RESOURCES_MAX; i++) {
         check->item = (int)i;
@@ -367,7 +373,16 @@ static void take_body(struct codec_check *check, const Assent__V1__Envelope *fro
     case ASSENT_WIRE_BRANCH:
         take_branch(check, from->branch, to);
         return;
+    case ASSENT_WIRE_OPERATE:
+        to->u.operate.action = (enum assent_action)from->operate->action;
+        to->u.operate.has_gtrid =
+            id(check, "operate.gtrid", &from->operate->gtrid, OPTIONAL, to->u.operate.gtrid.bytes);
+        to->u.operate.force = from->operate->force != 0;
+        to->u.operate.who = text(check, "operate.who", from->operate->who);
+        to->u.operate.reason = text(check, "operate.reason", from->operate->reason);
+        return;
     case ASSENT_WIRE_RESOURCE_QUERY:
+        to->u.resource_query.kind = (enum assent_query_kind)from->resource_query->kind;
         to->u.resource_query.resource =
             text(check, "resource_query.resource", from->resource_query->resource);
         to->u.resource_query.command =

@@ -55,6 +55,7 @@ struct encoding {
             Assent__V1__Peer *pointers[ASSENT_BRANCHES_MAX];
         } branch;
         Assent__V1__ResourceQuery resource_query;
+        Assent__V1__Operate operate;
     } u;
     char reason[ASSENT_REASON_MAX + 1];
     char *json; /* inspection only: a copy, because the library wants a NUL at its end */
@@ -106,6 +107,9 @@ static void put_hello(struct encoding *to, const struct assent_wire_hello *from)
         hello->log_id = bytes(from->log_id, sizeof(from->log_id));
     hello->coordinator = from->coordinator;
     hello->incarnation = from->incarnation;
+    hello->position = from->position;
+    hello->life = from->life;
+    hello->accepted = from->accepted;
     for (size_t i = 0; i < from->resource_count; i++) {
         Assent__V1__Resource *resource = &to->u.hello.resources[i];
 
@@ -137,6 +141,9 @@ static void put_ping(struct encoding *to, const struct assent_wire *from)
         away->reason = to->u.ping.reasons[i];
         to->u.ping.pointers[i] = away;
     }
+    ping->position = from->u.ping.position;
+    ping->accepted = from->u.ping.accepted;
+    ping->holds = from->u.ping.holds;
     ping->away = to->u.ping.pointers;
     ping->n_away = from->u.ping.away_count;
     to->envelope.ping = ping;
@@ -363,10 +370,20 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
     case ASSENT_WIRE_BRANCH:
         put_branch(to, from);
         return 0;
+    case ASSENT_WIRE_OPERATE:
+        START(operate);
+        to->u.operate.action = (Assent__V1__Action)from->u.operate.action;
+        if (from->u.operate.has_gtrid)
+            to->u.operate.gtrid = gtrid(&from->u.operate.gtrid);
+        to->u.operate.force = from->u.operate.force;
+        to->u.operate.who = text(from->u.operate.who);
+        to->u.operate.reason = reason(to, from->u.operate.reason);
+        return 0;
     case ASSENT_WIRE_RESOURCE_QUERY:
         START(resource_query);
         to->u.resource_query.resource = text(from->u.resource_query.resource);
         to->u.resource_query.command = text(from->u.resource_query.command);
+        to->u.resource_query.kind = (Assent__V1__QueryKind)from->u.resource_query.kind;
         return 0;
     case ASSENT_WIRE_END_OF_KINDS:
         break;

@@ -33,6 +33,7 @@ NAME_FUNCTION(assent_decision_name, ASSENT_DECISIONS)
 NAME_FUNCTION(assent_outcome_name, ASSENT_OUTCOMES)
 NAME_FUNCTION(assent_reason_text, ASSENT_REASONS)
 NAME_FUNCTION(assent_rm_result_name, ASSENT_RM_RESULTS)
+NAME_FUNCTION(assent_action_name, ASSENT_ACTIONS)
 #undef X
 
 const char *assent_error_name(int error)

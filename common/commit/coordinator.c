@@ -212,6 +212,9 @@ void assent_coord_step(struct assent_coord *machine, const struct assent_coord_c
     case ASSENT_COORD_EV_PEER_UP:
         coord_send_phase(&s, event->participant);
         break;
+    case ASSENT_COORD_EV_RESOLVE:
+        coord_resolve(&s, event->decision);
+        break;
     }
     machine->timer_ms = next_timer(machine);
 }

@@ -111,6 +111,7 @@ enum assent_coord_event_kind {
     ASSENT_COORD_EV_DURABLE,     /* the record asked for with LOG is on disk; record, standing */
     ASSENT_COORD_EV_TIMER,
     ASSENT_COORD_EV_PEER_UP, /* participant is connected (again) */
+    ASSENT_COORD_EV_RESOLVE, /* a person decides: decision; assent_coord_may_resolve() is 0 */
 };
 
 struct assent_coord_event {
@@ -122,6 +123,7 @@ struct assent_coord_event {
     uint32_t branch;             /* WORK_FAILED */
     struct assent_message message;
     enum assent_coord_record_kind record; /* DURABLE */
+    enum assent_decision decision;        /* RESOLVE */
     enum assent_decision standing;        /* DURABLE of a decision: what the register holds */
 };
 
@@ -191,6 +193,18 @@ void assent_coord_answer_unknown(const struct assent_coord_config *config,
                                  const struct assent_coord_record *record,
                                  const struct assent_message *message,
                                  struct assent_coord_actions *actions);
+
+/* Whether a person may decide now. 0; ASSENT_E_STATE: it is decided, or its participants' votes
+ * decide; ASSENT_E_REFUSED: only by force, since others may have decided already. */
+ASSENT_CHECKED int assent_coord_may_resolve(const struct assent_coord *machine,
+                                            enum assent_decision decision, bool force);
+
+/* A branch's result for a transaction that has no machine: from its record (NULL: none, so it is
+ * presumed aborted). True: it contradicts what is on record, ret_record is what stands now, and a
+ * person should look. */
+bool assent_coord_late_result(const struct assent_coord_record *record,
+                              const struct assent_message *message, uint32_t participant,
+                              struct assent_coord_record *ret_record);
 
 /* Whether the phase waits for that branch's next answer. */
 bool assent_coord_awaits(const struct assent_coord *machine, uint32_t branch);

@@ -97,8 +97,8 @@ static void on_precommit_ack(struct step *s, const struct assent_message *messag
 }
 
 /* The result as seen against the decision: a branch that did the opposite is heuristic. */
-static enum assent_branch_result against(enum assent_decision decision,
-                                         enum assent_branch_result result)
+enum assent_branch_result coord_result_against(enum assent_decision decision,
+                                               enum assent_branch_result result)
 {
     if (decision == ASSENT_DECISION_COMMIT && result == ASSENT_RESULT_ABORTED)
         return ASSENT_RESULT_HEUR_ABORTED;
@@ -144,7 +144,7 @@ static void on_ack(struct step *s, const struct assent_message *message)
         return;
     case ASSENT_COORD_COMMITTING:
     case ASSENT_COORD_ABORTING:
-        b->result = against(m->decision, message->result);
+        b->result = coord_result_against(m->decision, message->result);
         if (b->result != ASSENT_RESULT_COMMITTED && b->result != ASSENT_RESULT_ABORTED)
             coord_act(s, ASSENT_COORD_ACT_ALARM)->branch = message->branch;
         coord_end_if_all_obeyed(s);
@@ -210,6 +210,7 @@ void coord_on_message(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_PREPARE:
     case ASSENT_MSG_PRECOMMIT:
     case ASSENT_MSG_COMMIT_ONE_PHASE:
+    case ASSENT_MSG_FORGET:
     case ASSENT_MSG_WORK_REPLY: /* the driver's: it answers the application */
         return;
     }

@@ -49,7 +49,12 @@ void coord_on_termination(struct step *s, const struct assent_message *message);
 void coord_decided_by_quorum(struct step *s, enum assent_decision decision);
 bool coord_has_quorum_of_precommits(const struct assent_coord *m);
 
+/* coordinator_operator.c */
+void coord_resolve(struct step *s, enum assent_decision decision);
+
 /* coordinator_messages.c */
+enum assent_branch_result coord_result_against(enum assent_decision decision,
+                                               enum assent_branch_result result);
 void coord_on_message(struct step *s, const struct assent_message *message);
 
 /* coordinator.c */

@@ -27,7 +27,8 @@
     X(ELECT, 12, "elect")          /* a candidate asks a member for its state */                   \
     X(ELECT_ANSWER, 13, "elected") /* the member's promise and state */                            \
     X(PROPOSE, 14, "propose")      /* the candidate's proposal: pre-commit or pre-abort */         \
-    X(PROPOSE_ACK, 15, "accepted")
+    X(PROPOSE_ACK, 15, "accepted")                                                                 \
+    X(FORGET, 16, "forget") /* a person has acknowledged the heuristic result */
 
 enum assent_message_kind {
 #define X(name, number, text) ASSENT_MSG_##name = (number),

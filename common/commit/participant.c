@@ -144,6 +144,8 @@ void assent_part_step(struct assent_part *machine, const struct assent_part_conf
     case ASSENT_PART_EV_PEER_UP:
         if (assent_part_in_doubt(machine) && machine->phase != ASSENT_PART_MEMBER_LOGGING)
             inquire(&s);
+        else if (machine->phase == ASSENT_PART_HEURISTIC && !machine->released)
+            part_send_ack(&s, machine->result); /* until a person has seen to it */
         break;
     case ASSENT_PART_EV_RM_UP:
         if (waits_to_call(machine))

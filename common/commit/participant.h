@@ -93,6 +93,7 @@ struct assent_part {
     bool ack_owed : 1; /* the coordinator wants to hear the result */
     bool closed : 1;   /* ended and forgotten here: only refuses, and owes nobody an answer */
     bool recorded : 1; /* our store has a record of this branch */
+    bool released : 1; /* HEURISTIC: a person has seen to it, it need not be kept */
     bool witness : 1;  /* read-only under 3pc: it has a part in elections, and nothing to apply */
     bool tell_all : 1; /* decided with others: all members hear it once it is durable */
     bool asked : 1;    /* so does the member asked_by, for whom we refused for good */

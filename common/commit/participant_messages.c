@@ -298,6 +298,9 @@ static void on_coordinator(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_COMMIT_ONE_PHASE:
         on_one_phase(s, message);
         return;
+    case ASSENT_MSG_FORGET:
+        s->m->released |= s->m->phase == ASSENT_PART_HEURISTIC;
+        return;
     case ASSENT_MSG_INQUIRE:
     case ASSENT_MSG_ELECT:
     case ASSENT_MSG_ELECT_ANSWER:
@@ -341,6 +344,7 @@ static void on_peer(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_VOTE:
     case ASSENT_MSG_PRECOMMIT_ACK:
     case ASSENT_MSG_ACK:
+    case ASSENT_MSG_FORGET:
         return;
     }
 }

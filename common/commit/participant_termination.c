@@ -361,6 +361,7 @@ void part_on_termination(struct step *s, const struct assent_message *message)
     case ASSENT_MSG_VOTE:
     case ASSENT_MSG_PRECOMMIT_ACK:
     case ASSENT_MSG_ACK:
+    case ASSENT_MSG_FORGET:
         return;
     }
 }

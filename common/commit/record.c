@@ -52,6 +52,8 @@ int assent_coord_record_encode(const struct assent_coord_record *record, void *b
         assent_write_u32(&w, b->voted_ms);
         assent_write_u32(&w, b->done_ms);
     }
+    if (r->acknowledged)
+        assent_write_u8(&w, 1);
     return finish_write(&w, ret_size);
 }
 
@@ -90,7 +92,7 @@ static bool read_coord_enums(struct assent_reader *in, struct assent_coord_recor
     return kind >= ASSENT_COORD_RECORD_ONE_PHASE && in_range(kind, ASSENT_COORD_RECORD_PREABORT) &&
            in_range(outcome, ASSENT_OUTCOME_HAZARD) && in_range(protocol, ASSENT_3PC) &&
            in_range(termination, ASSENT_TERMINATION_QUORUM) &&
-           in_range(reason, ASSENT_REASON_TERMINATED);
+           in_range(reason, ASSENT_REASON_OPERATOR);
 }
 
 int assent_coord_record_decode(const void *data, size_t size,
@@ -127,6 +129,11 @@ int assent_coord_record_decode(const void *data, size_t size,
         if (!read_branch(&in, previous, &r.branches[i]))
             return ASSENT_E_CORRUPT;
         previous = r.branches[i].number;
+    }
+    if (!in.failed && in.offset < in.size) {
+        r.acknowledged = assent_read_u8(&in) == 1;
+        if (!r.acknowledged)
+            return ASSENT_E_CORRUPT;
     }
     if (in.failed || in.offset != in.size || r.reason_branch > ASSENT_BRANCHES_MAX)
         return ASSENT_E_CORRUPT;
@@ -213,7 +220,7 @@ int assent_part_record_decode(const void *data, size_t size, struct assent_part_
         kind < ASSENT_PART_RECORD_PREPARED || !in_range(kind, ASSENT_PART_RECORD_PREABORTED) ||
         !in_range(protocol, ASSENT_3PC) || !in_range(termination, ASSENT_TERMINATION_QUORUM) ||
         !in_range(result, ASSENT_RESULT_HAZARD) || !in_range(witness, 1) ||
-        !in_range(reason, ASSENT_REASON_TERMINATED))
+        !in_range(reason, ASSENT_REASON_OPERATOR))
         return ASSENT_E_CORRUPT;
     *ret_record = r;
     return 0;

@@ -49,6 +49,7 @@ struct assent_coord_record {
     enum assent_reason reason;
     uint32_t reason_branch;              /* number of the branch that is the reason; 0: none */
     uint32_t last_elected, last_attempt; /* of the coordinator as a member, see member.h */
+    bool acknowledged;     /* OUTCOME: a person has seen to it that it is mixed or a hazard */
     uint32_t branch_count; /* branches below: those that voted yes, or all for OUTCOME */
     struct assent_coord_record_branch branches[ASSENT_BRANCHES_MAX];
     /* For people and for asking, filled by the coordinator's driver: */

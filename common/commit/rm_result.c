@@ -19,7 +19,7 @@
 #define HAZARD    ASSENT_VERDICT_HAZARD
 
 #define CALLS   5 /* WORK, PREPARE, COMMIT, ROLLBACK, ONE_PHASE */
-#define RESULTS (ASSENT_RM_UNKNOWN_CODE + 1)
+#define RESULTS (ASSENT_RM_VANISHED + 1)
 
 /* clang-format off */
 static const enum assent_verdict calls[RESULTS][CALLS] = {
@@ -38,6 +38,7 @@ static const enum assent_verdict calls[RESULTS][CALLS] = {
     [ASSENT_RM_WAS_COMMITTED]  = { ROLL_BACK, ROLL_BACK, PROVE,    PROVE,    PROVE },
     [ASSENT_RM_WAS_ABORTED]    = { ROLL_BACK, ROLL_BACK, PROVE,    PROVE,    PROVE },
     [ASSENT_RM_UNKNOWN_CODE]   = { ROLL_BACK, ROLL_BACK, RETRY,    RETRY,    PROVE },
+    [ASSENT_RM_VANISHED]       = { ROLL_BACK, ROLL_BACK, PROVE,    PROVE,    PROVE },
 };
 
 /* EVIDENCE, by the decision that it is to confirm. ROLL_BACK: not committed, and may not be. */
@@ -57,6 +58,7 @@ static const enum assent_verdict evidence[RESULTS][3] = {
     [ASSENT_RM_WAS_COMMITTED]  = { DONE,      DONE,      H_COMMIT },
     [ASSENT_RM_WAS_ABORTED]    = { ROLL_BACK, H_ABORT,   DONE },
     [ASSENT_RM_UNKNOWN_CODE]   = { RETRY,     RETRY,     RETRY },
+    [ASSENT_RM_VANISHED]       = { ROLL_BACK, HAZARD,    DONE },
 };
 /* clang-format on */
 

@@ -418,6 +418,7 @@ int assent_lmdb_usage(struct assent_lmdb *lmdb, struct assent_lmdb_usage *ret_us
         return errno;
     *ret_usage = (struct assent_lmdb_usage){
         .used_bytes = used,
+        .position = info.me_last_txnid,
         .map_bytes = lmdb->map_bytes,
         .disk_bytes = (uint64_t)disk.f_bavail * disk.f_frsize,
         .map_has_room = used <= most,

@@ -11,6 +11,7 @@
 struct assent_lmdb;
 
 struct assent_lmdb_usage {
+    uint64_t position;   /* batches committed in its life */
     uint64_t used_bytes; /* pages ever reached; past 80 % of the map, less those that are free */
     uint64_t map_bytes;
     uint64_t disk_bytes; /* what the file system has left for us */

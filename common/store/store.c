@@ -36,6 +36,7 @@ struct assent_store {
     struct assent_lmdb *lmdb;
     struct assent_store_writer *writer; /* NULL: a read-only view */
     struct identity identity;           /* age_ms: when it was opened */
+    uint64_t first_position;
 };
 
 /* With a FORMAT there was a log: LMDB must not quietly make an empty one in its place, in which
@@ -194,10 +195,26 @@ static int raise_incarnation(struct assent_store *store, const struct assent_sto
         return ASSENT_E_LIMIT;
     }
     identity.incarnation++;
+    if (identity.incarnation < options->incarnation_min)
+        identity.incarnation = options->incarnation_min;
     status = write_identity(store->lmdb, directory, &identity, error, error_size);
     if (status < 0)
         return status;
     store->identity = identity;
+    return 0;
+}
+
+static int find_position(struct assent_store *store, const char *directory, char *error,
+                         size_t error_size)
+{
+    struct assent_lmdb_usage usage;
+    int number = assent_lmdb_usage(store->lmdb, &usage);
+
+    if (number != 0) {
+        snprintf(error, error_size, "%s: %s", directory, assent_lmdb_text(number));
+        return ASSENT_E_IO;
+    }
+    store->first_position = usage.position;
     return 0;
 }
 
@@ -260,6 +277,8 @@ int assent_store_open(const struct assent_store_options *options, struct assent_
         assent_lmdb_open(directory, false, options->map_bytes, &store->lmdb, error, error_size);
     if (status == 0 && fresh)
         status = check_never_used(store->lmdb, directory, error, error_size);
+    if (status == 0)
+        status = find_position(store, directory, error, error_size);
     if (status == 0)
         status = raise_incarnation(store, options, fresh, error, error_size);
     if (status == 0 && fresh)
@@ -341,6 +360,11 @@ uint32_t assent_store_first_incarnation(const struct assent_store *store)
 uint32_t assent_store_incarnation(const struct assent_store *store)
 {
     return store->identity.incarnation;
+}
+
+uint64_t assent_store_first_position(const struct assent_store *store)
+{
+    return store->first_position;
 }
 
 uint64_t assent_store_age_ms(const struct assent_store *store)

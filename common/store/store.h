@@ -39,6 +39,7 @@ struct assent_store_options {
     size_t queue_max;        /* most requests queued or not yet delivered; beyond: ASSENT_E_LIMIT */
     bool unsafe_storage;     /* allow a file system that may lose what is synced */
     uint32_t first_incarnation; /* of a log that is made now; 0: 1 */
+    uint32_t incarnation_min;   /* raise it at least to this; 0: by one */
 };
 
 /* Opens or creates. Takes the lock (flock on DIR/lock, which holds the pid), checks FORMAT, raises
@@ -60,6 +61,8 @@ void assent_store_close(struct assent_store *store);
 const uint8_t *assent_store_log_id(const struct assent_store *store);
 uint32_t assent_store_first_incarnation(const struct assent_store *store);
 uint32_t assent_store_incarnation(const struct assent_store *store);
+/* stats.position as this opening found it. */
+uint64_t assent_store_first_position(const struct assent_store *store);
 /* Milliseconds this log has been open, over all its lives: retention is counted on it, so that no
  * wall clock can expire a record. Monotonic; persisted with later batches. */
 uint64_t assent_store_age_ms(const struct assent_store *store);
@@ -126,6 +129,7 @@ struct assent_store_stats {
     uint64_t commit_us_bucket[ASSENT_STORE_BUCKETS]; /* [i]: < 64us << i; last: all above */
     uint64_t batch_bucket[ASSENT_STORE_BUCKETS];     /* [i]: batch size <= 1 << i */
     uint64_t used_bytes, map_bytes, queued;
+    uint64_t position; /* batches committed in the log's whole life: an older copy has fewer */
 };
 /* Any thread. */
 void assent_store_stats(const struct assent_store *store, struct assent_store_stats *ret_stats);

@@ -154,6 +154,7 @@ static int check_room(struct assent_store_writer *writer)
                  usage.map_has_room && usage.disk_bytes >= writer->options.disk_low_bytes);
     lock(writer);
     writer->stats.used_bytes = usage.used_bytes;
+    writer->stats.position = usage.position;
     writer->stats.map_bytes = usage.map_bytes;
     unlock(writer);
     return 0;

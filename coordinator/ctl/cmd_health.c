@@ -12,6 +12,8 @@ static void print_table(struct ctl *ctl, const json_t *json)
         {"participants up", "participants_up"},
         {"participants known", "participants_known"},
         {"damaged records", "damaged_records"},
+        {"unacknowledged", "unacknowledged"},
+        {"restored log", "restored"},
         {"incarnation", "incarnation"},
         {"version", "version"},
     };
@@ -56,6 +58,15 @@ static int run(struct ctl *ctl, const struct ctl_args *args)
         ctl_error(ctl, "the log has damaged records; stop it and name them: assentctl log verify");
         code = CTL_EXIT_UNHEALTHY;
     }
+    if (code == CTL_EXIT_OK && json_integer_value(json_object_get(json, "unacknowledged")) > 0) {
+        ctl_error(ctl, "outcomes are mixed or a hazard: assentctl tx list, then tx acknowledge");
+        code = CTL_EXIT_UNHEALTHY;
+    }
+    if (code == CTL_EXIT_OK && json_is_true(json_object_get(json, "restored"))) {
+        ctl_error(ctl,
+                  "the log is an older copy than participants have seen: assentctl log accept");
+        code = CTL_EXIT_UNHEALTHY;
+    }
     json_decref(json);
     return code;
 }
@@ -64,6 +75,9 @@ const struct ctl_command ctl_health = {
     .noun = "health",
     .words = "",
     .summary = "Show whether the coordinator is ready, and what is in doubt",
-    .detail = "Ends with 5 if it is not ready, or its log has no room or damaged records.",
+    .detail =
+        "Ends with 5 if it is not ready, its log has no room or damaged records or is a restored"
+        " copy that nobody has accepted, or an outcome is mixed or a hazard and not"
+        " acknowledged.",
     .run = run,
 };

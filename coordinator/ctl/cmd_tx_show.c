@@ -10,6 +10,7 @@ static void print_summary(struct ctl *ctl, const json_t *json)
         {"phase", "phase"},
         {"outcome", "outcome"},
         {"reason", "reason"},
+        {"acknowledged", "acknowledged"},
         {"key", "key"},
         {"begun", "begun"},
         {"decided", "decided"},
@@ -70,6 +71,29 @@ static void print_timeline(struct ctl *ctl, const json_t *timeline)
     ctl_table_free(table);
 }
 
+static void print_by_hand(struct ctl *ctl, const json_t *acts)
+{
+    struct ctl_table *table = ctl_table_new(4);
+    size_t index;
+    json_t *row;
+
+    ctl_table_row(table, (const char *[]){"BY HAND AT", "ACTION", "WHO", "REASON"});
+    json_array_foreach((json_t *)(uintptr_t)acts, index, row)
+    {
+        char cells[4][300];
+
+        ctl_table_row(table, (const char *[]){
+                                 ctl_text(row, "at", cells[0], sizeof(cells[0])),
+                                 ctl_text(row, "action", cells[1], sizeof(cells[1])),
+                                 ctl_text(row, "who", cells[2], sizeof(cells[2])),
+                                 ctl_text(row, "reason", cells[3], sizeof(cells[3])),
+                             });
+    }
+    fputc('\n', ctl->out);
+    ctl_table_print(table, ctl, true);
+    ctl_table_free(table);
+}
+
 static void print_transaction(struct ctl *ctl, const json_t *json, const char *gtrid)
 {
     const json_t *branches = json_object_get(json, "branches");
@@ -80,6 +104,8 @@ static void print_transaction(struct ctl *ctl, const json_t *json, const char *g
         print_branches(ctl, branches);
     if (json_array_size(timeline) > 0)
         print_timeline(ctl, timeline);
+    if (json_array_size(json_object_get(json, "by_hand")) > 0)
+        print_by_hand(ctl, json_object_get(json, "by_hand"));
     if (json_array_size(json_object_get(json, "waiting_for")) > 0)
         ctl_hint(ctl, "assentctl tx wait %s; are they up? assentctl participants list", gtrid);
 }

@@ -15,12 +15,18 @@
     X(tx_show)                                                                                     \
     X(tx_explain)                                                                                  \
     X(tx_wait)                                                                                     \
+    X(tx_resolve)                                                                                  \
+    X(tx_acknowledge)                                                                              \
     X(participants_list)                                                                           \
     X(participants_branches)                                                                       \
+    X(participants_test)                                                                           \
+    X(verify)                                                                                      \
     X(kv_get)                                                                                      \
     X(kv_dump)                                                                                     \
     X(log_dump)                                                                                    \
     X(log_verify)                                                                                  \
+    X(log_audit)                                                                                   \
+    X(log_accept)                                                                                  \
     X(health)                                                                                      \
     X(version)
 

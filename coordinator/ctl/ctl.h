@@ -128,6 +128,14 @@ int ctl_failed(struct ctl *ctl, const char *what, int error);
 int ctl_exit_for_error(int error);
 int ctl_exit_for_outcome(enum assent_outcome outcome);
 int ctl_parse_gtrid(struct ctl *ctl, const char *text, struct assent_gtrid *ret_gtrid);
+/* The options that every order by hand has in common, and the order itself; gtrid may be NULL. */
+#define CTL_OPERATE_OPTIONS                                                                        \
+    {"reason", "TEXT", "why; kept in the log for ever", true, false},                              \
+    {                                                                                              \
+        "who", "NAME", "who; else the user and host of this command", false, false                 \
+    }
+int ctl_operate(struct ctl *ctl, const struct ctl_args *args, enum assent_action action,
+                const struct assent_gtrid *gtrid, bool force, struct assent_result *ret_result);
 /* Prints what became of a transaction, and a hint; key may be NULL. */
 void ctl_print_result(struct ctl *ctl, const struct assent_result *result, const char *key);
 /* The same after a call that asks for an outcome: error is what it returned, what names the call.

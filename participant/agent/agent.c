@@ -215,10 +215,16 @@ static int make_directory(const char *parent, const char *directory)
 /* What a resource has to say of its RM, on whatever thread. */
 static void on_report(void *context, bool warning, const char *text)
 {
-    const struct agent_resource *resource = context;
+    struct agent_resource *resource = context;
 
     assent_log(warning ? ASSENT_LOG_WARN : ASSENT_LOG_INFO, "resource_report",
                "resource=%s text=%s", resource->name, assent_log_quote(text));
+    pthread_mutex_lock(&resource->report_mutex);
+    if (resource->findings)
+        json_array_append_new(
+            resource->findings,
+            json_pack("{s:s, s:s}", "level", warning ? "warning" : "ok", "text", text));
+    pthread_mutex_unlock(&resource->report_mutex);
 }
 
 static int add_resource(struct assent_participant *agent,
@@ -229,6 +235,7 @@ static int add_resource(struct assent_participant *agent,
     int result = ASSENT_E_NOMEM;
 
     resource->agent = agent;
+    pthread_mutex_init(&resource->report_mutex, NULL);
     resource->ops = from->ops;
     resource->name = strdup(from->name);
     resource->parameters = strdup(from->parameters);
@@ -459,6 +466,8 @@ void assent_participant_free(struct assent_participant *agent)
         agent_service_free(resource);
         if (resource->handle)
             resource->ops->close(resource->handle);
+        if (resource->agent)
+            pthread_mutex_destroy(&resource->report_mutex);
         free(resource->name);
         free(resource->parameters);
         free(resource->directory);

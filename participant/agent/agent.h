@@ -11,6 +11,7 @@
  *   sends.c             where each message of a machine goes
  *   marks.c             what is kept in the log about each coordinator
  *   queries.c           reads of committed data for people
+ *   examine.c           what a resource lists and what its preflight finds, for people
  *   inspection.c        our branches, for people
  *   tombstones.c        forgets what the coordinator has ended
  *   service.c           whether each resource can be used: probes and scans (service.h)
@@ -25,6 +26,8 @@
 #define ASSENT_AGENT_AGENT_H
 
 #include <event2/event.h>
+#include <jansson.h>
+#include <pthread.h>
 
 #include "address_book.h"
 #include "branches.h"
@@ -50,6 +53,8 @@ struct agent_resource {
     struct assent_resource_environment environment;
     void *handle; /* NULL: not open yet */
     struct agent_service service;
+    pthread_mutex_t report_mutex;
+    json_t *findings; /* what it reports while it is tested; under the mutex; NULL: nobody asks */
     struct agent_finisher *finisher;
     struct assent_part_config config;
     uint64_t warned_ms; /* trouble with it is logged at most once a second */
@@ -130,7 +135,7 @@ ASSENT_CHECKED int agent_marks_load(struct assent_participant *agent, char *erro
  * obeyed before, or a restart of ours could listen to the earlier life again. */
 void agent_marks_save_incarnation(struct assent_participant *agent, struct coordinator_log *log);
 /* Queued: durable no later than what is queued after it. */
-void agent_marks_save_ended(struct assent_participant *agent, struct coordinator_log *log);
+void agent_marks_save_lazily(struct assent_participant *agent, struct coordinator_log *log);
 
 /* peers.c */
 /* The connection of a message between two branches of this participant. */

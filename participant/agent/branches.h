@@ -30,7 +30,10 @@ struct coordinator_log {
     uint8_t id[ASSENT_LOG_ID_BYTES];
     char text[2 * ASSENT_LOG_ID_BYTES + 1]; /* the id in hexadecimal */
     uint32_t incarnation;                   /* highest ever seen: lower ones are refused */
-    bool mark_durable;                      /* and that it was seen is on disk */
+    uint64_t life, position; /* of that incarnation: its process, and how far its log had come */
+    uint32_t holds;          /* not 0: the log has gone back, seen in this life; what
+                                             * it presumes aborted from before is not believed */
+    bool mark_durable;       /* and that it was seen is on disk */
     bool has_ended_below;
     struct assent_gtrid ended_below; /* transactions that sort below it have ended */
     bool ended_unsaved;              /* it has risen since the log was told */

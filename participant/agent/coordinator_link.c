@@ -22,7 +22,7 @@ struct agent_link {
     struct coordinator_log *log; /* NULL: not connected */
     uint64_t connection;         /* number of this one; 0: not connected */
     char name[ASSENT_NAME_MAX + 1];
-    bool failing; /* its trouble has been logged; the rest is for debugging */
+    bool failing, refused; /* its trouble has been logged; the rest is for debugging */
 };
 
 /* ---- the connection's end ---- */
@@ -55,6 +55,8 @@ static void log_down(struct agent_link *link, const char *event, const char *why
 /* Says why and hangs up; on_closed() dials again. */
 static void hang_up(struct agent_link *link, int error, const char *text)
 {
+    link->failing &= link->refused; /* why it is refused is worth a line of its own */
+    link->refused = true;
     log_down(link, "coordinator_refused", text);
     agent_refuse(link->agent, link->conn, 0, error, text);
     assent_conn_close_after_flush(link->conn);
@@ -93,8 +95,16 @@ static int check_hello(struct agent_link *link, const struct assent_wire_hello *
     }
     if (hello->incarnation < log->incarnation) {
         snprintf(text, text_size,
-                 "incarnation %" PRIu32 " of log %s is an earlier one: %" PRIu32 " was seen",
+                 "incarnation %" PRIu32 " of log %s is an earlier one: %" PRIu32
+                 " was seen; if the log was restored, start it with incarnation_min above that",
                  hello->incarnation, log->text, log->incarnation);
+        return ASSENT_E_STALE;
+    }
+    if (hello->incarnation == log->incarnation && log->life != 0 && hello->life != log->life) {
+        snprintf(text, text_size,
+                 "incarnation %" PRIu32 " of log %s is not the one that was seen: the log was "
+                 "restored; start it with incarnation_min above that",
+                 hello->incarnation, log->text);
         return ASSENT_E_STALE;
     }
     if (log->link) {
@@ -104,6 +114,30 @@ static int check_hello(struct agent_link *link, const struct assent_wire_hello *
     }
     *ret_log = log;
     return 0;
+}
+
+/* A life of the log that was not seen before. It must have begun where the last one that was seen
+ * had come to, or later: else the log is an older copy, and what is absent in it proves nothing. */
+static void new_life(struct agent_link *link, struct coordinator_log *log,
+                     const struct assent_wire_hello *hello)
+{
+    bool went_back = hello->position < log->position;
+
+    if (went_back && hello->accepted <= log->incarnation) {
+        log->holds = log->incarnation;
+        assent_log(
+            ASSENT_LOG_ERROR, "log_restored",
+            "coordinator=%s log=%s position=%" PRIu64 " seen=%" PRIu64 " why=%s",
+            assent_log_quote(link->name), log->text, hello->position, log->position,
+            assent_log_quote("the log is an older copy: aborts of what began before are held "
+                             "back until `assentctl log accept`"));
+    }
+    if (log->holds && hello->accepted > log->holds)
+        log->holds = 0;
+    log->incarnation = hello->incarnation;
+    log->life = hello->life;
+    log->position = hello->position + 1; /* it has raised its incarnation since */
+    agent_marks_save_incarnation(link->agent, log);
 }
 
 static void on_hello(struct agent_link *link, const struct assent_wire_hello *hello)
@@ -118,13 +152,11 @@ static void on_hello(struct agent_link *link, const struct assent_wire_hello *he
         hang_up(link, error, text);
         return;
     }
-    if (hello->incarnation > log->incarnation) {
-        log->incarnation = hello->incarnation;
-        agent_marks_save_incarnation(agent, log);
-    }
+    if (hello->incarnation > log->incarnation)
+        new_life(link, log, hello);
     link->log = log;
     link->connection = ++agent->connections;
-    link->failing = false;
+    link->failing = link->refused = false;
     log->link = link;
     assent_conn_established(link->conn, true);
     assent_dialer_succeeded(link->dialer);
@@ -170,6 +202,7 @@ static bool from_coordinator(const struct assent_message *message)
     case ASSENT_MSG_ELECT_ANSWER:
     case ASSENT_MSG_PROPOSE:
     case ASSENT_MSG_PROPOSE_ACK:
+    case ASSENT_MSG_FORGET:
         return true;
     case ASSENT_MSG_NONE:
     case ASSENT_MSG_WORK_REPLY:
@@ -181,14 +214,34 @@ static bool from_coordinator(const struct assent_message *message)
     return false;
 }
 
+static void on_ping(struct agent_link *link, const struct assent_wire *wire)
+{
+    struct coordinator_log *log = link->log;
+    bool accepted = log->holds && wire->u.ping.accepted > log->holds;
+
+    if (accepted)
+        log->holds = 0;
+    if (wire->u.ping.position > log->position || accepted) {
+        log->position = wire->u.ping.position;
+        agent_marks_save_lazily(link->agent, log);
+    }
+    if (accepted) {
+        assent_log(ASSENT_LOG_WARN, "restore_accepted", "coordinator=%s log=%s",
+                   assent_log_quote(link->name), log->text);
+        agent_link_ping(link);
+        agent_driver_peer_up(link->agent, log);
+    }
+    if (wire->u.ping.has_ended_below && !log->holds)
+        agent_tombstones_sweep(link->agent, log, &wire->u.ping.ended_below);
+}
+
 /* False: no coordinator says that now. */
 static bool on_message(struct agent_link *link, const struct assent_wire *wire)
 {
     struct assent_participant *agent = link->agent;
 
     if (wire->kind == ASSENT_WIRE_PING) {
-        if (wire->u.ping.has_ended_below)
-            agent_tombstones_sweep(agent, link->log, &wire->u.ping.ended_below);
+        on_ping(link, wire);
         return true;
     }
     if (wire->kind == ASSENT_WIRE_BRANCH && from_coordinator(&wire->u.branch.message)) {
@@ -299,6 +352,7 @@ void agent_link_ping(struct agent_link *link)
     struct assent_wire wire = {.kind = ASSENT_WIRE_PING};
 
     agent_service_report(link->agent, &wire);
+    wire.u.ping.holds = link->log && link->log->holds;
     (void)agent_link_send(link, &wire);
 }
 

@@ -317,7 +317,7 @@ static bool turned_away(struct assent_participant *agent, struct coordinator_log
         no = "no resource of that name";
     if (!no && of_lost_log(agent, message))
         no = "it is about an earlier life of this participant, which its log does not know";
-    if (no)
+    if (no && no != away) /* that has had its line */
         log_ignored(log, message, no);
     return no != NULL;
 }
@@ -349,6 +349,13 @@ static void first_message(struct assent_participant *agent, struct coordinator_l
         agent_branches_remove(&agent->branches, branch);
 }
 
+/* An older copy of a log knows nothing of what it has lost, and takes it for aborted. */
+static bool held_back(const struct coordinator_log *log, const struct assent_message *message)
+{
+    return log->holds && message->from == 0 && message->kind == ASSENT_MSG_ABORT &&
+           assent_gtrid_incarnation(&message->gtrid) < log->incarnation;
+}
+
 void agent_driver_message(struct assent_participant *agent, struct coordinator_log *log,
                           uint64_t connection, const struct assent_wire *wire)
 {
@@ -363,7 +370,9 @@ void agent_driver_message(struct assent_participant *agent, struct coordinator_l
     id.branch = message->branch;
     branch = agent_branches_find(&agent->branches, &id);
     no = branch && message->kind == ASSENT_MSG_WORK ? no_room(agent, wire) : NULL;
-    if (!branch) {
+    if (held_back(log, message)) {
+        log_ignored(log, message, "the log was restored, and that is not accepted yet");
+    } else if (!branch) {
         first_message(agent, log, &id, connection, wire);
     } else if (branch->damaged) {
         log_ignored(log, message, "the branch's record is damaged");
@@ -388,7 +397,8 @@ static void log_trouble(struct agent_resource *resource, const struct agent_job 
     enum assent_log_level level = ASSENT_LOG_WARN;
 
     if (job->call.result != ASSENT_RM_RETRY && job->call.result != ASSENT_RM_UNAVAILABLE &&
-        (unsigned)job->call.result < ASSENT_RM_UNKNOWN_CODE)
+        job->call.result != ASSENT_RM_UNKNOWN_CODE &&
+        (unsigned)job->call.result <= ASSENT_RM_VANISHED)
         level = ASSENT_LOG_DEBUG;
     if (level == ASSENT_LOG_WARN && resource->warned_ms && now_ms < resource->warned_ms + 1000) {
         resource->unsaid++;
@@ -420,7 +430,7 @@ void agent_driver_worked(struct agent_job *job, void *context)
     struct assent_part_event event = {.kind = ASSENT_PART_EV_RM, .operation = job->operation};
 
     if (job->task) {
-        agent_service_done(agent, job);
+        job->done(job);
         return;
     }
     if (job->command) {
@@ -489,8 +499,17 @@ static void step_open(struct coordinator_log *log, const struct agent_resource *
 
 void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log)
 {
+    struct agent_branch *branch, *next;
+
     (void)agent;
     step_open(log, NULL, ASSENT_PART_EV_PEER_UP);
+    for (branch = TAILQ_FIRST(&log->ended); branch; branch = next) {
+        struct assent_part_event event = {.kind = ASSENT_PART_EV_PEER_UP};
+
+        next = TAILQ_NEXT(branch, link);
+        if (branch->machine.phase == ASSENT_PART_HEURISTIC)
+            run_step(&(struct agent_step){.branch = branch}, &event);
+    }
 }
 
 void agent_driver_resource_up(struct assent_participant *agent,

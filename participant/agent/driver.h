@@ -55,6 +55,11 @@ void agent_queries_ask(struct assent_participant *agent, struct agent_link *link
 /* A query's job is done; takes the job. */
 void agent_queries_answer(struct assent_participant *agent, struct agent_job *job);
 
+/* examine.c */
+/* Answers a ResourceQuery that is about the resource and not about its data. */
+void agent_examine_ask(struct agent_link *link, struct agent_resource *resource,
+                       const struct assent_wire *wire);
+
 /* tombstones.c */
 /* The coordinator says that every transaction of its log below that gtrid has ended. */
 void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator_log *log,

@@ -1,7 +1,8 @@
 /*
  * marks.c: what is kept of each coordinator log: the highest incarnation seen, so that an earlier
- * life of it is never listened to again, and up to where its transactions have ended, so that a
- * branch forgotten here stays closed after a restart and is not taken for one that never voted.
+ * life of it is never listened to again; how far it had come, so that an older copy of it is
+ * noticed; and up to where its transactions have ended, so that a branch forgotten here stays
+ * closed after a restart and is not taken for one that never voted.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,7 +16,7 @@
 
 static int put_mark(struct assent_participant *agent, struct coordinator_log *log, bool forced)
 {
-    uint8_t value[4 + ASSENT_GTRID_BYTES];
+    uint8_t value[4 + 8 + 8 + 4 + ASSENT_GTRID_BYTES];
     char key[ASSENT_STORE_KEY_MAX];
     struct assent_writer writer;
     struct assent_put put = {.table = ASSENT_TABLE_META, .key = key, .value = value};
@@ -28,6 +29,9 @@ static int put_mark(struct assent_participant *agent, struct coordinator_log *lo
     }
     assent_writer_init(&writer, value, sizeof(value));
     assent_write_u32(&writer, log->incarnation);
+    assent_write_u64(&writer, log->life);
+    assent_write_u64(&writer, log->position);
+    assent_write_u32(&writer, log->holds);
     if (log->has_ended_below)
         assent_write_raw(&writer, log->ended_below.bytes, sizeof(log->ended_below.bytes));
     put.key_size = (size_t)snprintf(key, sizeof(key), PREFIX "%s", log->text);
@@ -57,7 +61,7 @@ void agent_marks_save_incarnation(struct assent_participant *agent, struct coord
     panic_if(error);
 }
 
-void agent_marks_save_ended(struct assent_participant *agent, struct coordinator_log *log)
+void agent_marks_save_lazily(struct assent_participant *agent, struct coordinator_log *log)
 {
     panic_if(put_mark(agent, log, false));
 }
@@ -75,6 +79,11 @@ static int read_mark(struct coordinator_log *log, const void *value, size_t size
 
     assent_reader_init(&reader, value, size);
     log->incarnation = assent_read_u32(&reader);
+    if (size != 4 && size != 4 + ASSENT_GTRID_BYTES) { /* as marks were at first */
+        log->life = assent_read_u64(&reader);
+        log->position = assent_read_u64(&reader);
+        log->holds = assent_read_u32(&reader);
+    }
     log->has_ended_below = size > reader.offset;
     if (log->has_ended_below)
         assent_read_raw(&reader, log->ended_below.bytes, sizeof(log->ended_below.bytes));

@@ -68,6 +68,7 @@ static bool from_participant(const struct assent_message *message)
     case ASSENT_MSG_VOTE:
     case ASSENT_MSG_PRECOMMIT_ACK:
     case ASSENT_MSG_ACK:
+    case ASSENT_MSG_FORGET:
         return false;
     }
     return false;

@@ -10,6 +10,10 @@ void agent_queries_ask(struct assent_participant *agent, struct agent_link *link
     struct agent_resource *resource = agent_resource_find(agent, wire->u.resource_query.resource);
     struct agent_job *job = NULL;
 
+    if (resource && wire->u.resource_query.kind != ASSENT_QUERY_READ) {
+        agent_examine_ask(link, resource, wire);
+        return;
+    }
     if (!resource || !resource->ops->query) {
         agent_link_refuse(link, wire->request, ASSENT_E_NOT_FOUND,
                           resource ? "the resource has nothing to read"

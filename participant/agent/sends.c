@@ -13,7 +13,7 @@ struct points {
     enum assent_crash_point before, after;
 };
 
-static const struct points send_points[ASSENT_MSG_PROPOSE_ACK + 1] = {
+static const struct points send_points[ASSENT_MSG_FORGET + 1] = {
     [ASSENT_MSG_VOTE] = {true, ASSENT_CRASH_agent_before_send_vote,
                          ASSENT_CRASH_agent_after_send_vote},
     [ASSENT_MSG_PRECOMMIT_ACK] = {true, ASSENT_CRASH_agent_before_send_precommit_ack,

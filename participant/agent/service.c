@@ -62,18 +62,22 @@ static void note(const struct assent_branch_id *id, void *context)
     list->ids[list->count++] = *id;
 }
 
-static int read_list(const struct agent_resource *resource, struct probe *probe)
+int agent_service_list(const struct agent_resource *resource, struct agent_list *list, char *text,
+                       size_t text_size)
 {
-    int error;
+    int error = ASSENT_E_UNAVAILABLE;
 
-    if (!(resource->ops->capabilities & ASSENT_CAP_PREPARED_LIST))
-        return 0;
-    error = resource->ops->recover(resource->handle, note, &probe->list);
-    if (error == 0 && probe->list.failed)
+    if (!resource->handle) {
+        snprintf(text, text_size, "the resource is not open yet");
+        return error;
+    }
+    error = resource->ops->recover(resource->handle, note, list);
+    if (error == 0 && list->failed)
         error = ASSENT_E_NOMEM;
     if (error)
-        snprintf(probe->text, sizeof(probe->text), "cannot list its prepared branches: %s",
-                 assent_error_text(error));
+        snprintf(text, text_size, "cannot list its prepared branches%s%s",
+                 error == ASSENT_E_UNAVAILABLE ? "" : ": ",
+                 error == ASSENT_E_UNAVAILABLE ? "" : assent_error_text(error));
     return error;
 }
 
@@ -88,8 +92,8 @@ static void look(struct probe *probe)
             ops->open(&resource->environment, &resource->handle, probe->text, sizeof(probe->text));
     if (probe->error == 0 && ops->ping)
         probe->error = ops->ping(resource->handle, probe->text, sizeof(probe->text));
-    if (probe->error == 0)
-        probe->error = read_list(resource, probe);
+    if (probe->error == 0 && (ops->capabilities & ASSENT_CAP_PREPARED_LIST))
+        probe->error = agent_service_list(resource, &probe->list, probe->text, sizeof(probe->text));
     if (probe->error && !probe->text[0])
         snprintf(probe->text, sizeof(probe->text), "%s", assent_error_text(probe->error));
 }
@@ -118,6 +122,8 @@ static void set_timer(struct agent_resource *resource, uint64_t wait_ms)
         assent_panic(ASSENT_EXIT_RUNTIME, "out_of_memory", "what=timer");
 }
 
+static void probe_done(struct agent_job *job);
+
 static void begin_probe(struct agent_resource *resource)
 {
     struct agent_job *job = agent_job_new(resource->finisher, NULL, 0);
@@ -127,6 +133,7 @@ static void begin_probe(struct agent_resource *resource)
         assent_panic(ASSENT_EXIT_RUNTIME, "out_of_memory", "what=probe");
     probe->resource = resource;
     job->task = run_probe;
+    job->done = probe_done;
     job->drop = free_probe;
     job->context = probe;
     resource->service.probing = true;
@@ -253,11 +260,10 @@ static void finish_probe(struct agent_resource *resource, struct probe *probe)
         begin_probe(resource);
 }
 
-void agent_service_done(struct assent_participant *agent, struct agent_job *job)
+static void probe_done(struct agent_job *job)
 {
     struct probe *probe = job->context;
 
-    (void)agent;
     probe->resource->service.probing = false;
     finish_probe(probe->resource, probe);
     agent_job_free(job);

@@ -41,8 +41,9 @@ struct agent_service {
 ASSENT_CHECKED int agent_service_start(struct assent_participant *agent, char *error,
                                        size_t error_size);
 void agent_service_free(struct agent_resource *resource);
-/* A task is done; takes the job. */
-void agent_service_done(struct assent_participant *agent, struct agent_job *job);
+/* On the finishing thread: all that it holds prepared, or an error with a sentence in text. */
+ASSENT_CHECKED int agent_service_list(const struct agent_resource *resource,
+                                      struct agent_list *list, char *text, size_t text_size);
 /* A call had no answer: is the resource there at all? */
 void agent_service_suspect(struct agent_resource *resource);
 /* Looks at it now, or as soon as what is under way is done. */

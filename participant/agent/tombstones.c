@@ -1,7 +1,7 @@
 /*
  * tombstones.c: final branches answer again until the coordinator says that their transaction has
  * ended; then nothing about them need be kept: not the marker of the commit at the resource, not
- * the record in our store, not the machine. Heuristic ones stay, for a person to see.
+ * the record in our store, not the machine. Heuristic ones stay until a person has seen to them.
  */
 #include <string.h>
 
@@ -25,7 +25,8 @@ static void remove_branch(struct assent_participant *agent, struct agent_branch 
 {
     struct assent_branch_id rm_id;
 
-    if (branch->machine.phase == ASSENT_PART_COMMITTED &&
+    if (branch->machine.phase != ASSENT_PART_ABORTED &&
+        branch->machine.phase != ASSENT_PART_READ_ONLY &&
         (branch->resource->ops->capabilities & ASSENT_CAP_EVIDENCE))
         forget_at_resource(agent, branch);
     rm_id = agent_branch_rm_id(branch);
@@ -58,8 +59,8 @@ static void delete_record(struct assent_participant *agent, struct agent_branch 
 static bool may_go(const struct agent_branch *branch)
 {
     return agent_branches_closed(branch->log, &branch->id.gtrid) && branch->ended &&
-           branch->machine.phase != ASSENT_PART_HEURISTIC && agent_lane_idle(&branch->lane) &&
-           branch->records_pending == 0;
+           (branch->machine.phase != ASSENT_PART_HEURISTIC || branch->machine.released) &&
+           agent_lane_idle(&branch->lane) && branch->records_pending == 0;
 }
 
 /* The record is gone for good before the marker goes: a restart that found the record of a prepared
@@ -97,7 +98,7 @@ void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator
         /* Whoever forgets must know that it has: else a restart would take the branch for one that
          * never voted, and say so in an election. */
         if (log->ended_unsaved)
-            agent_marks_save_ended(agent, log);
+            agent_marks_save_lazily(agent, log);
         log->ended_unsaved = false;
         if (branch->machine.recorded)
             delete_record(agent, branch);

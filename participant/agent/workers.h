@@ -18,6 +18,7 @@
 #include "assent/participant.h"
 
 struct agent_workers;
+struct agent_link;
 struct agent_finisher; /* a resource as the workers know it */
 struct agent_job;
 STAILQ_HEAD(agent_jobs, agent_job);
@@ -39,11 +40,13 @@ struct agent_job {
     struct assent_call call; /* id, work and timeout_ms from the caller; results from the workers */
     void *context;           /* the caller's, as the next two are */
     uint64_t request;        /* that it answers, if that came over ... */
-    uint64_t connection;     /* ... this connection */
-    char *command;           /* not NULL: a query; owned by the job */
+    uint64_t connection;     /* ... this connection ... */
+    struct agent_link *asker;            /* ... of this one; tasks only */
+    char *command;                       /* not NULL: a query; owned by the job */
     void (*task)(struct agent_job *job); /* not NULL: run by the finishing thread, by itself, and
                                           * nothing else of the above; also before the resource is
                                           * open */
+    void (*done)(struct agent_job *job); /* of a task, on the loop: owns the job */
     void (*drop)(void *context);         /* not NULL: frees the context with the job */
     int query_error; /* 0: call.reply holds the JSON text; else call.reason says why */
 };

@@ -325,3 +325,20 @@ int assent_client_inspect(struct assent_client *client, const char *what, const 
     wire.u.inspect.limit = limit;
     return call(client, &wire, NULL, &awaited);
 }
+
+int assent_client_operate(struct assent_client *client, enum assent_action action,
+                          const struct assent_gtrid *gtrid, const char *who, const char *reason,
+                          bool force, struct assent_result *ret_result)
+{
+    struct assent_wire wire = {.kind = ASSENT_WIRE_OPERATE};
+    struct awaited awaited = {.result = ret_result};
+
+    wire.u.operate.action = action;
+    wire.u.operate.has_gtrid = gtrid != NULL;
+    if (gtrid != NULL)
+        wire.u.operate.gtrid = *gtrid;
+    wire.u.operate.who = who;
+    wire.u.operate.reason = reason;
+    wire.u.operate.force = force;
+    return call(client, &wire, gtrid, &awaited);
+}

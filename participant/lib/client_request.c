@@ -22,7 +22,7 @@ static enum assent_wire_kind answer_of(enum assent_wire_kind kind)
         return ASSENT_WIRE_WORK_REPLY;
     case ASSENT_WIRE_INSPECT:
         return ASSENT_WIRE_INSPECTION;
-    default: /* end, run, status */
+    default: /* end, run, status, operate */
         return ASSENT_WIRE_RESULT;
     }
 }

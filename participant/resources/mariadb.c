@@ -189,4 +189,5 @@ const struct assent_resource_ops assent_resource_mariadb = {
     .recover = sql_recover,
     .ping = sql_ping,
     .query = sql_query,
+    .check = sql_check,
 };

@@ -27,9 +27,11 @@ static int recover(struct sql_database *db, struct sql_session *lane,
     PGresult *rows = NULL;
     int r = ASSENT_E_UNAVAILABLE;
 
-    (void)db;
     postgres_send(conn,
-                  "SELECT gid FROM pg_catalog.pg_prepared_xacts"
+                  /* The list has 32 bits of a transaction's id; it is one of the last 2^32. */
+                  "SELECT gid, top - (top - transaction::text::bigint) % 4294967296 FROM"
+                  " pg_catalog.pg_prepared_xacts,"
+                  " pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) top"
                   " WHERE database = pg_catalog.current_database() AND gid LIKE 'assent:%'",
                   0, NULL);
     postgres_sync(conn);
@@ -41,8 +43,11 @@ static int recover(struct sql_database *db, struct sql_session *lane,
     /* Only a list that is whole is one. */
     if (outcome.kind == POSTGRES_DONE && PQresultStatus(rows) == PGRES_TUPLES_OK) {
         for (int i = 0; i < PQntuples(rows); i++)
-            if (assent_branch_id_parse(PQgetvalue(rows, i, 0), &id) == 0)
+            if (assent_branch_id_parse(PQgetvalue(rows, i, 0), &id) == 0) {
+                postgres_prepared_note(postgres_of(db), &id,
+                                       strtoull(PQgetvalue(rows, i, 1), NULL, 10));
                 found(&id, context);
+            }
         r = 0;
     }
     PQclear(rows);
@@ -147,6 +152,7 @@ static void close_postgres(void *resource)
 {
     struct postgres *pg = resource;
 
+    postgres_prepared_drop(pg, NULL);
     sql_fini(&pg->base);
     free(pg->conninfo);
     free(pg);
@@ -191,4 +197,5 @@ const struct assent_resource_ops assent_resource_postgres = {
     .recover = sql_recover,
     .ping = sql_ping,
     .query = sql_query,
+    .check = sql_check,
 };

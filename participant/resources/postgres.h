@@ -8,6 +8,7 @@
  *   postgres_statement.c  what is not for the work of a branch
  *   postgres_work.c       runs statements inside a branch
  *   postgres_finish.c     prepare, commit, rollback, forget, evidence
+ *   postgres_prepared.c   the transactions of prepared branches
  *
  * Prepare inserts the branch's marker in its transaction and turns it into a prepared one; from
  * then on PostgreSQL's own list is the truth.
@@ -32,9 +33,16 @@ struct postgres_conn {
     PGconn *link; /* does not block, always in pipeline mode */
 };
 
+struct postgres_prepared {
+    uint8_t name[ASSENT_BRANCH_ID_BYTES];
+    uint64_t xid;
+    UT_hash_handle hh;
+};
+
 struct postgres {
     struct sql_database base;
     char *conninfo;
+    struct postgres_prepared *prepared; /* under base.mutex */
 };
 
 /* How a row of statements up to a sync has ended. */
@@ -50,6 +58,19 @@ static inline struct postgres_conn *postgres_conn_of(struct sql_session *session
 {
     return (struct postgres_conn *)session;
 }
+
+static inline struct postgres *postgres_of(struct sql_database *db)
+{
+    return (struct postgres *)db;
+}
+
+/* postgres_prepared.c */
+/* Notes the transaction of a prepared branch; without memory or room it is not known later. */
+void postgres_prepared_note(struct postgres *pg, const struct assent_branch_id *id, uint64_t xid);
+/* 0: not known. */
+uint64_t postgres_prepared_xid(struct postgres *pg, const struct assent_branch_id *id);
+/* id NULL: all of them. */
+void postgres_prepared_drop(struct postgres *pg, const struct assent_branch_id *id);
 
 /* postgres_session.c */
 int postgres_connect(struct sql_database *db, struct sql_session **ret_session,

@@ -54,7 +54,7 @@ static void send_marker(struct postgres_conn *conn, const struct assent_branch_i
     const char *values[] = {name};
 
     postgres_name_format(id, name);
-    postgres_send(conn, INSERT_MARKER, 1, values);
+    postgres_send(conn, INSERT_MARKER " RETURNING txid_current()", 1, values);
 }
 
 void postgres_send_active(struct sql_database *db, struct sql_branch *branch,
@@ -137,7 +137,6 @@ void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
     bool prepares = call->operation == ASSENT_OP_PREPARE && branch->wrote, done;
     struct postgres_outcome outcome;
 
-    (void)db;
     postgres_collect(postgres_conn_of(branch->session), deadline_ms, &outcome);
     done = outcome.kind == POSTGRES_DONE &&
            strcmp(outcome.tag, prepares ? "PREPARE TRANSACTION" : "COMMIT") == 0;
@@ -153,6 +152,8 @@ void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
         sql_answer(call, ASSENT_RM_READ_ONLY, "%s", "");
     else
         sql_answer(call, ASSENT_RM_OK, "%s", "");
+    if (prepares && done)
+        postgres_prepared_note(postgres_of(db), &call->id, strtoull(outcome.value, NULL, 10));
 }
 
 static void end_probe(struct assent_call *call, const struct postgres_outcome *outcome)
@@ -179,7 +180,6 @@ void postgres_end_elsewhere(struct sql_database *db, struct sql_session *lane,
 {
     struct postgres_outcome outcome;
 
-    (void)db;
     postgres_collect(postgres_conn_of(lane), deadline_ms, &outcome);
     if (call->operation == ASSENT_OP_PREPARE) {
         end_probe(call, &outcome);
@@ -196,6 +196,8 @@ void postgres_end_elsewhere(struct sql_database *db, struct sql_session *lane,
         sql_answer(call, ASSENT_RM_RETRY, "%s", outcome.text);
     else
         sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome.text);
+    if (call->result == ASSENT_RM_OK)
+        postgres_prepared_drop(postgres_of(db), &call->id);
 }
 
 /* --- forget ----------------------------------------------------------------------------------- */
@@ -256,18 +258,49 @@ int postgres_forget(struct sql_session *lane, const struct assent_branch_id *ids
 
 /* --- evidence --------------------------------------------------------------------------------- */
 
+/* It has not committed. Whether somebody has rolled it back, PostgreSQL can tell by its
+ * transaction; if it knows nothing of that, the branch was lost, as in a restore, and nobody knows
+ * more. */
+static void ask_transaction(struct postgres *pg, struct postgres_conn *conn,
+                            struct assent_call *call)
+{
+    uint64_t xid = postgres_prepared_xid(pg, &call->id);
+    struct postgres_outcome outcome;
+    char text[24];
+    const char *values[] = {text};
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)xid);
+    if (xid == 0) {
+        sql_answer(call, ASSENT_RM_VANISHED,
+                   "it is not prepared, has no marker, and its transaction is not known");
+        return;
+    }
+    postgres_send(conn, "SELECT txid_status($1)", 1, values);
+    postgres_sync(conn);
+    postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
+    if (outcome.kind == POSTGRES_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (outcome.kind == POSTGRES_DONE && strcmp(outcome.value, "aborted") == 0)
+        sql_answer(call, ASSENT_RM_WAS_ABORTED,
+                   "it has no marker, and transaction %s was rolled back", text);
+    else
+        sql_answer(call, ASSENT_RM_VANISHED,
+                   "it is not prepared and has no marker, and of transaction %s PostgreSQL says "
+                   "\"%.80s\": lost in a restore or a fail-over",
+                   text, outcome.kind == POSTGRES_DONE ? outcome.value : outcome.text);
+}
+
 /* Writes that the branch has not committed, unless it is written that it has; either stands from
  * then on. Only until it is committed does it matter, so a crash may lose it: the sessions that it
  * holds back end in that crash as well. */
-static void ask_marker(struct postgres_conn *conn, const struct assent_branch_id *id,
-                       struct assent_call *call)
+static void ask_marker(struct postgres *pg, struct postgres_conn *conn, struct assent_call *call)
 {
     struct postgres_outcome outcome;
     char name[POSTGRES_NAME_BYTES];
     const char *values[] = {name};
     bool committed;
 
-    postgres_name_format(id, name);
+    postgres_name_format(&call->id, name);
     postgres_send(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
     postgres_send(conn, "SET LOCAL synchronous_commit = off", 0, NULL);
     postgres_send(conn, "SET LOCAL lock_timeout = 100", 0, NULL);
@@ -282,9 +315,10 @@ static void ask_marker(struct postgres_conn *conn, const struct assent_branch_id
     committed = outcome.value[0] == 't';
     if (outcome.kind == POSTGRES_LOST)
         sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (outcome.kind == POSTGRES_DONE && committed)
+        sql_answer(call, ASSENT_RM_WAS_COMMITTED, "its marker is here");
     else if (outcome.kind == POSTGRES_DONE && outcome.value[0] != '\0')
-        sql_answer(call, committed ? ASSENT_RM_WAS_COMMITTED : ASSENT_RM_WAS_ABORTED,
-                   committed ? "its marker is here" : "it is not prepared and has no marker");
+        ask_transaction(pg, conn, call);
     else if (strcmp(outcome.sqlstate, LOCK_TIMEOUT) == 0)
         sql_answer(call, ASSENT_RM_RETRY, "a session is still ending the branch");
     else
@@ -299,7 +333,6 @@ void postgres_evidence(struct sql_database *db, struct sql_session *lane, struct
     const char *values[] = {gid};
     struct postgres_outcome outcome;
 
-    (void)db;
     assent_branch_id_format(&call->id, gid);
     postgres_send(conn, PREPARED_HERE, 1, values);
     postgres_sync(conn);
@@ -309,5 +342,5 @@ void postgres_evidence(struct sql_database *db, struct sql_session *lane, struct
     else if (outcome.value[0] != '\0')
         sql_answer(call, ASSENT_RM_OK, "%s", "");
     else
-        ask_marker(conn, &call->id, call);
+        ask_marker(postgres_of(db), conn, call);
 }

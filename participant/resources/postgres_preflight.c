@@ -130,6 +130,7 @@ static int make_marker(const struct sql_database *db, struct postgres_conn *conn
             return 0;
         }
     }
+    sql_report(db, true, "run as the database's owner: CREATE SCHEMA assent; " CREATE_MARKER);
     return FAIL("no table assent.marker, and it cannot be made (%.80s). Run: CREATE SCHEMA assent; "
                 "and the CREATE TABLE of docs/postgresql.md",
                 table.text);
@@ -186,7 +187,7 @@ int postgres_preflight(struct sql_database *db, struct sql_session *lane,
         sql_report(
             db, false,
             "PostgreSQL %s, database %s, role %s: max_prepared_transactions %s, isolation %s, "
-            "a sync takes %llu us",
+            "table assent.marker can be used, a sync takes %llu us",
             PQgetvalue(facts, 0, VERSION), PQgetvalue(facts, 0, DATABASE),
             PQgetvalue(facts, 0, ROLE), PQgetvalue(facts, 0, MAX_PREPARED),
             PQgetvalue(facts, 0, ISOLATION), (unsigned long long)sync_us);

@@ -146,6 +146,7 @@ void sql_evidence(void *resource, struct assent_call *call);
 int sql_recover(void *resource, void (*found)(const struct assent_branch_id *id, void *context),
                 void *context);
 int sql_ping(void *resource, char *error, size_t error_size);
+int sql_check(void *resource, char *error, size_t error_size);
 int sql_query(void *resource, const char *command, char **ret_json, char *error, size_t error_size);
 
 /* sql_batch.c */

@@ -192,6 +192,23 @@ int sql_ping(void *resource, char *error, size_t error_size)
     return r;
 }
 
+/* The preflight once more. */
+int sql_check(void *resource, char *error, size_t error_size)
+{
+    struct sql_database *db = resource;
+    char reason[ASSENT_REASON_MAX + 1];
+    size_t lanes;
+    int r;
+
+    pthread_mutex_lock(&db->lanes_mutex);
+    db->ready = false;
+    r = sql_lanes(db, 1, &lanes, reason);
+    pthread_mutex_unlock(&db->lanes_mutex);
+    if (r != 0)
+        snprintf(error, error_size, "%s: %s", db->driver->type, reason);
+    return r;
+}
+
 /* "own BRANCH", or a statement, as in work, in a transaction that can only read and is rolled back.
  */
 int sql_query(void *resource, const char *command, char **ret_json, char *error, size_t error_size)

@@ -183,7 +183,8 @@ def test_prepared_survives_kill_and_obeys(stage):
     stage.agent.kill()
     stage.start()
     assert stage.peer.peer_hello.incarnation == first + 1
-    stage.agent.process.wait_line("recovered", "from_lists=2")
+    for resource in ("kv", "books"):
+        stage.agent.process.wait_line("recovered", f"resource={resource} from_list=1")
     asked = {stage.peer.recv().branch.gtrid for _ in prepared}
     assert asked == set(prepared)
     assert [stage.end(gtrid) for gtrid in prepared] == [pb.RESULT_COMMITTED] * 2

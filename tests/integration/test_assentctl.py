@@ -13,11 +13,12 @@ from bank import balances, move
 from process import wait_until
 
 COMMANDS = {"tx run", "tx begin", "tx work", "tx enlist", "tx commit", "tx rollback", "tx list",
-            "tx show", "tx wait", "tx explain", "participants list", "participants branches",
-            "kv get", "kv dump", "log dump", "log verify", "health", "version"}
+            "tx show", "tx wait", "tx explain", "tx resolve", "tx acknowledge", "participants list",
+            "participants branches", "participants test", "verify", "kv get", "kv dump", "log dump",
+            "log verify", "log audit", "log accept", "health", "version"}
 RESULT = {"gtrid", "outcome", "reason", "phase", "ended", "key"}
 TRANSACTION = {"gtrid", "protocol", "termination", "phase", "outcome", "reason", "key", "begun",
-               "decided", "ended", "branches", "waiting_for", "timeline"}
+               "decided", "ended", "branches", "waiting_for", "timeline", "acknowledged", "by_hand"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 GTRID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 

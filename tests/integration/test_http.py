@@ -306,10 +306,10 @@ def test_agent_starts_without_its_service(shop):
     assert "Failed to connect" in shop.buy(1, expect=ctl.ABORTED).json["reason"]
     shop.agent.stop()
     shop.agent.resource[0] += f",ping={shop.stock.url}/ping"
-    assert shop.agent.launch().process.wait_end() == 1
-    assert shop.agent.process.has_line(pattern="http: Failed to connect")
-    shop.stock.start()
     shop.agent.start()
+    shop.agent.process.wait_line("resource_away", pattern="http: Failed to connect")
+    assert "is away" in shop.buy(1, expect=ctl.ABORTED).json["reason"]
+    shop.stock.start()
     shop.cluster.wait_up()
     shop.buy(1, expect=ctl.DONE)
     shop.check(sold=1)

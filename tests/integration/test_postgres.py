@@ -153,14 +153,33 @@ def test_what_a_person_does_by_hand(banks, command, decided, outcome):
 
 def test_commit_by_hand_against_an_abort_is_seen(banks):
     """Nothing was decided, so the transaction is presumed aborted; the branch that a person has
-    committed is proven by its marker, and the agent keeps it as heuristic (22)."""
+    committed is proven by its marker. It is mixed from then on, with that evidence, over restarts,
+    until somebody says that it was seen to (22, 23)."""
+    coordinator, run = banks.cluster.coordinator, banks.cluster.ctl
     banks.stop_in_doubt(decided=False)
-    banks.sql("bank-a", f"COMMIT PREPARED '{banks.prepared('bank-a')[0]}'")
-    banks.cluster.coordinator.start()
+    gid = banks.prepared("bank-a")[0]
+    gtrid = gid.split(":")[2]
+    banks.sql("bank-a", f"COMMIT PREPARED '{gid}'")
+    coordinator.start()
     banks.cluster.agents["bank-a"].process.wait_line("alarm", pattern="heuristically committed")
     wait_until(lambda: not banks.prepared("bank-b"), "bank-b has obeyed")
     assert banks.balances() == (70, 100)
-
+    coordinator.process.wait_line("branch_contradicts", pattern=gtrid)
+    coordinator.restart()
+    coordinator.process.wait_line("unacknowledged", pattern=gtrid)
+    shown = run("tx", "show", gtrid, expect=0).json
+    assert shown["outcome"] == "mixed" and "its marker is here" in shown["reason"]
+    assert [b["result"] for b in shown["branches"]] == ["heuristically committed"]
+    assert "acknowledge" in run("health", expect=ctl.UNHEALTHY).err
+    banks.cluster.wait_up()
+    run("tx", "acknowledge", gtrid, "--reason", "alice was paid back", expect=0)
+    run("tx", "acknowledge", gtrid, "--reason", "again", expect=ctl.SERVER_ERROR)
+    run("health", expect=0)
+    shown = run("tx", "show", gtrid, expect=0).json
+    assert shown["acknowledged"] and shown["by_hand"][0]["reason"] == "alice was paid back"
+    agent = ctl.Ctl(banks.cluster.agents["bank-a"].address)
+    wait_until(lambda: agent("participants", "branches", expect=0).json["branches"] == [],
+               "the agent keeps nothing of it")
 
 def test_foreign_prepared_transactions_stay(banks):
     """Also over a restart of the agent (35)."""
@@ -226,7 +245,8 @@ def test_server_away_in_doubt_then_back(cluster, own_server, decided):
 
 def test_branch_lost_in_a_restore_is_seen(cluster, own_server):
     """The database is put back to a copy from before the branch was prepared: its commit finds
-    neither branch nor marker, and that is not taken for success (20, 39)."""
+    neither branch nor marker, and PostgreSQL knows nothing of its transaction. That is not taken
+    for success, nor for a rollback: a hazard, with what was found (20, 39)."""
     own_server.start()
     banks = Banks(cluster, own_server).start()
     own_server.stop()
@@ -238,5 +258,6 @@ def test_branch_lost_in_a_restore_is_seen(cluster, own_server):
     own_server.start()
     cluster.coordinator.start()
     result = banks.settle(key)
-    assert result.outcome in (pb.OUTCOME_MIXED, pb.OUTCOME_HAZARD)
+    assert result.outcome == pb.OUTCOME_HAZARD
+    assert "lost in a restore" in result.reason
     assert banks.balances() == (100, 100)

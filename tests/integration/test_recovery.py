@@ -52,13 +52,15 @@ def wait_scans(agent, count=3):
 def test_agent_starts_without_its_database(cluster, server):
     """It is listed as away, with the reason; what is asked of it is voted down and says why; it is
     in service by itself once the database is there."""
-    banks = Banks(cluster, server).start(wait=False)
+    server.start()
+    banks = Banks(cluster, server)
+    server.stop()
+    banks.start(wait=False)
     wait_state(cluster, "away")
     assert "No such file or directory" in participant(cluster, "bank-a")["reason"]
     done = banks.run(30, expect=ctl.ABORTED)
     assert "is away" in done.json["reason"] and "No such file" in done.json["reason"]
     server.start()
-    banks.fill()
     wait_state(cluster, "up")
     assert participant(cluster, "bank-a")["reason"] == ""
     banks.run(30, expect=ctl.DONE)
@@ -143,7 +145,9 @@ def test_scans_leave_what_is_under_way(banks, commit):
         branch = peer.ask(enlist=pb.Enlist(gtrid=wire.gtrid_bytes(gtrid),
                                            participant="bank-a")).branch
     run("tx", "work", gtrid, "--participant", "bank-b", move(7)[1][1], expect=0)
+    marker = log_id.hex() + wire.gtrid_bytes(gtrid).hex() + f"{branch:08x}"
     banks.sql("bank-a", "BEGIN; UPDATE account SET balance = balance + 7 WHERE name = 'a';"
+                        f" INSERT INTO assent.marker (branch) VALUES ('\\x{marker}');"
                         f" PREPARE TRANSACTION 'assent:{log_id.hex()}:{gtrid}:{branch}'")
     banks.cluster.agents["bank-a"].process.wait_line("orphan_found", pattern=gtrid)
     wait_scans(banks.cluster.agents["bank-a"])
@@ -151,6 +155,44 @@ def test_scans_leave_what_is_under_way(banks, commit):
     run("tx", "commit" if commit else "rollback", gtrid, "--wait", expect=0)
     assert banks.prepared("bank-a") == []
     assert banks.balances() == ((107, 107) if commit else (100, 100))
+
+
+def test_verify_finds_drift_and_fixes_what_the_log_decides(cluster, server):
+    """An orphan of a transaction that is over is settled by --fix; a branch of another log is
+    counted and left; one that the log waits for and nobody has is missing (56)."""
+    server.start()
+    banks = Banks(cluster, server).start(recover="10m")
+    log_id = log_id_of(banks)
+    run = cluster.ctl
+    gtrid = run("tx", "begin", expect=0).json["gtrid"]
+    run("tx", "rollback", gtrid, "--wait", expect=0)
+    foreign = f"assent:{bytes(16).hex()}:{gtrid}:1"
+    for number, text in enumerate([f"assent:{log_id.hex()}:{gtrid}:1", foreign]):
+        banks.sql("bank-a", f"BEGIN; CREATE TABLE t{number} (); PREPARE TRANSACTION '{text}'")
+    done = run("verify", expect=ctl.UNHEALTHY).json
+    row = done["participants"][0]
+    assert (row["prepared"], row["match"], row["orphan"], row["missing"], row["foreign"]) \
+        == (2, 0, 1, 0, 1)
+    assert done["drift"] == [{"participant": "bank-a/postgres", "gtrid": gtrid, "branch": 1,
+                              "kind": "orphan"}]
+    assert banks.prepared("bank-a") != [foreign]
+    assert run("verify", "--fix", expect=0).json["clean"]
+    assert banks.prepared("bank-a") == [foreign]
+    banks.sql("bank-a", f"ROLLBACK PREPARED '{foreign}'")
+
+
+def test_preflight_is_shown_and_refuses_by_name(cluster, server):
+    server.configure(fsync="off")
+    server.start()
+    Banks(cluster, server).start(recover="10m")
+    run = cluster.ctl
+    found = run("participants", "test", "bank-a", expect=0).json["findings"]
+    assert any(f["level"] == "warning" and "fsync" in f["text"] for f in found)
+    assert any("assent.marker can be used, a sync takes" in f["text"] for f in found)
+    server.configure(max_prepared_transactions=0)
+    server.restart()
+    done = run("participants", "test", "bank-b", expect=ctl.UNHEALTHY).json
+    assert done["refused"] and "max_prepared_transactions is 0" in done["findings"][-1]["text"]
 
 
 def test_scans_under_load_find_nothing(banks):

@@ -20,12 +20,8 @@ class Banks:
         self.cluster = cluster
         self.server = server
         self.databases = {"bank-a": "left_bank", "bank-b": "right_bank"}
-        if server.process is not None:
-            self.fill()
-
-    def fill(self):
         for name, database in self.databases.items():
-            self.server.create(database)
+            server.create(database)
             for gid in self.prepared(name):  # a test that failed may have left them
                 self.sql(name, f"ROLLBACK PREPARED '{gid}'")
             self.sql(name, ACCOUNTS)

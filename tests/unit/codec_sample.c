@@ -44,6 +44,9 @@ static void sample_hello(struct assent_wire_hello *hello)
         .has_log_id = true,
         .coordinator = 65535,
         .incarnation = (1u << 24) - 1,
+        .position = 77,
+        .life = UINT64_MAX,
+        .accepted = 5,
         .resource_count = 2,
     };
     fill_id(hello->log_id, 1);
@@ -83,6 +86,28 @@ static void sample_branch(struct assent_wire *wire)
     wire->u.branch.work = (struct assent_bytes){"a\0b", 3};
 }
 
+static void sample_operate(struct assent_wire *wire)
+{
+    wire->u.operate.action = ASSENT_ACTION_ABORT;
+    wire->u.operate.has_gtrid = true;
+    fill_id(wire->u.operate.gtrid.bytes, 12);
+    wire->u.operate.who = "alice@ops";
+    wire->u.operate.reason = "the bank is gone";
+    wire->u.operate.force = true;
+}
+
+static void sample_ping(struct assent_wire *wire)
+{
+    wire->u.ping.has_ended_below = true;
+    fill_id(wire->u.ping.ended_below.bytes, 3);
+    wire->u.ping.away[0] = (struct assent_wire_away){"ledger", "no route to host"};
+    wire->u.ping.away[1] = (struct assent_wire_away){"stock", ""};
+    wire->u.ping.away_count = 2;
+    wire->u.ping.position = UINT64_MAX;
+    wire->u.ping.accepted = 7;
+    wire->u.ping.holds = true;
+}
+
 void sample(enum assent_wire_kind kind, struct assent_wire *wire)
 {
     memset(wire, 0, sizeof(*wire));
@@ -98,11 +123,7 @@ void sample(enum assent_wire_kind kind, struct assent_wire *wire)
         wire->u.refusal.retry_after_ms = 250;
         return;
     case ASSENT_WIRE_PING:
-        wire->u.ping.has_ended_below = true;
-        fill_id(wire->u.ping.ended_below.bytes, 3);
-        wire->u.ping.away[0] = (struct assent_wire_away){"ledger", "no route to host"};
-        wire->u.ping.away[1] = (struct assent_wire_away){"stock", ""};
-        wire->u.ping.away_count = 2;
+        sample_ping(wire);
         return;
     case ASSENT_WIRE_BEGIN:
         sample_begin(&wire->u.begin);
@@ -167,6 +188,10 @@ void sample(enum assent_wire_kind kind, struct assent_wire *wire)
     case ASSENT_WIRE_RESOURCE_QUERY:
         wire->u.resource_query.resource = "kv";
         wire->u.resource_query.command = "dump";
+        wire->u.resource_query.kind = ASSENT_QUERY_TEST;
+        return;
+    case ASSENT_WIRE_OPERATE:
+        sample_operate(wire);
         return;
     case ASSENT_WIRE_END_OF_KINDS:
         break;

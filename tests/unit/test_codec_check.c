@@ -132,8 +132,8 @@ static void numbers_out_of_range_are_refused(void **state)
     bad_number(ASSENT_WIRE_BEGIN, 1, UINT64_MAX, "begin.protocol: 4294967295, 0 to 1 wanted");
     bad_number(ASSENT_WIRE_BEGIN, 2, 4, "begin.termination: 4, 0 to 3 wanted");
     bad_number(ASSENT_WIRE_RESULT, 2, 7, "result.outcome: 7, 0 to 6 wanted");
-    bad_number(ASSENT_WIRE_BRANCH, 1, 0, "branch.kind: 0, 1 to 15 wanted");
-    bad_number(ASSENT_WIRE_BRANCH, 1, 16, "branch.kind: 16, 1 to 15 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 1, 0, "branch.kind: 0, 1 to 16 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 1, 17, "branch.kind: 17, 1 to 16 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 4, 1u << 24,
                "branch.incarnation: 16777216, 0 to 16777215 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 4, 1ull << 32,
@@ -144,7 +144,7 @@ static void numbers_out_of_range_are_refused(void **state)
     bad_number(ASSENT_WIRE_BRANCH, 8, 65, "branch.branch_count: 65, 0 to 64 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 10, 4, "branch.vote: 4, 0 to 3 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 11, 7, "branch.result: 7, 0 to 6 wanted");
-    bad_number(ASSENT_WIRE_BRANCH, 12, 14, "branch.reason: 14, 0 to 13 wanted");
+    bad_number(ASSENT_WIRE_BRANCH, 12, 15, "branch.reason: 15, 0 to 14 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 19, 65, "branch.from: 65, 0 to 64 wanted");
     bad_number(ASSENT_WIRE_BRANCH, 21, 4, "branch.state: 4, 0 to 3 wanted");
 }
@@ -284,7 +284,7 @@ static void exactly_one_body_is_wanted(void **state)
     assert_int_equal(assent_wire_decode("", 0, arena, &wire, error, 256), ASSENT_E_PROTOCOL);
     assert_string_equal(error, none);
     put_number(&raw, 1, 5);
-    put_bytes(&raw, 19, "", 0); /* a kind of a later version */
+    put_bytes(&raw, 20, "", 0); /* a kind of a later version */
     assert_int_equal(assent_wire_decode(raw.data, raw.size, arena, &wire, error, 256),
                      ASSENT_E_PROTOCOL);
     assert_string_equal(error, none);

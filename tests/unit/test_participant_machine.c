@@ -254,21 +254,6 @@ static void an_unclear_prepare_is_rolled_back_until_it_is_gone(void **state)
     assert_int_equal(m.phase, ASSENT_PART_ABORTED);
 }
 
-static void a_call_without_an_answer_is_repeated_when_the_rm_is_back(void **state)
-{
-    (void)state;
-    receive(told(ASSENT_MSG_PREPARE, ASSENT_2PC));
-    rm(ASSENT_OP_PREPARE, ASSENT_RM_OK);
-    step((struct assent_part_event){.kind = ASSENT_PART_EV_RM_UP});
-    assert_int_equal(acts.count, 0); /* in doubt: nothing waits for the RM */
-    receive(told(ASSENT_MSG_COMMIT, ASSENT_2PC));
-    step((struct assent_part_event){.kind = ASSENT_PART_EV_RM_UP});
-    assert_int_equal(acts.count, 0); /* the call is under way */
-    rm(ASSENT_OP_COMMIT, ASSENT_RM_UNAVAILABLE);
-    step((struct assent_part_event){.kind = ASSENT_PART_EV_RM_UP});
-    assert_true(calls(ASSENT_OP_COMMIT));
-}
-
 static void read_only_leaves_at_once(void **state)
 {
     (void)state; /* edge case 14 */
@@ -577,7 +562,6 @@ int main(void)
         T(a_prepare_without_work_asks_the_rm),
         T(a_refused_prepare_is_done_and_not_rolled_back),
         T(an_unclear_prepare_is_rolled_back_until_it_is_gone),
-        T(a_call_without_an_answer_is_repeated_when_the_rm_is_back),
         T(read_only_leaves_at_once),
         T(no_such_branch_is_decided_by_evidence),
         T(no_such_branch_without_evidence_is_a_hazard),

@@ -27,7 +27,7 @@ static void a_refused_prepare_carries_its_sqlstate(void **state)
     expect_reason(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_REFUSED,
                   "0A000: cannot PREPARE a transaction that has operated on temporary objects");
     expect(d, ASSENT_OP_ROLLBACK, 1, ASSENT_RM_NOT_FOUND);
-    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_VANISHED);
     /* A deferred constraint speaks at prepare. */
     expect_work(d, 2, "INSERT INTO kv VALUES (1, 1, 7), (2, 2, 7)");
     expect_reason(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_REFUSED,
@@ -35,7 +35,7 @@ static void a_refused_prepare_carries_its_sqlstate(void **state)
                   "Key (w)=(7) already exists.");
     expect_work(d, 3, "INSERT INTO kv VALUES (1, 1, 7), (2, 2, 7)");
     expect(d, ASSENT_OP_ONE_PHASE, 3, ASSENT_RM_REFUSED);
-    expect(d, ASSENT_OP_EVIDENCE, 3, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 3, ASSENT_RM_VANISHED);
     assert_int_equal(driver_recover(d, NULL), 0);
 }
 
@@ -74,7 +74,7 @@ static void a_second_commit_is_not_found_and_the_marker_tells(void **state)
     expect_reason(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_NOT_FOUND, "42704: no such branch");
     expect_reason(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED, "its marker is here");
     expect(d, ASSENT_OP_FORGET, 1, ASSENT_RM_OK);
-    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_VANISHED);
 }
 
 static void what_a_person_ends_by_hand_is_seen(void **state)
@@ -220,12 +220,12 @@ static void evidence_and_a_late_session_agree(void **state)
 
     /* Evidence came first: the late one fails. */
     run(late, "BEGIN");
-    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_VANISHED);
     result = PQexec(late, sql);
     assert_string_equal(PQresultErrorField(result, PG_DIAG_SQLSTATE), "23505");
     PQclear(result);
     run(late, "ROLLBACK");
-    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_VANISHED);
 
     /* It prepared in time: still there. */
     expect(d, ASSENT_OP_FORGET, 1, ASSENT_RM_OK);
@@ -274,7 +274,7 @@ static void sessions_that_the_server_ends_are_noticed(void **state)
     expect(d, ASSENT_OP_ROLLBACK, 1, ASSENT_RM_OK);
     expect(d, ASSENT_OP_PREPARE, 3, ASSENT_RM_UNAVAILABLE);
     expect(d, ASSENT_OP_ROLLBACK, 3, ASSENT_RM_NOT_FOUND);
-    expect(d, ASSENT_OP_EVIDENCE, 3, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 3, ASSENT_RM_VANISHED);
     expect(d, ASSENT_OP_COMMIT, 2, ASSENT_RM_OK);
     expect_work(d, 4, "INSERT INTO kv VALUES (1, 1)");
     expect(d, ASSENT_OP_ONE_PHASE, 4, ASSENT_RM_OK);

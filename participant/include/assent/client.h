@@ -130,6 +130,17 @@ ASSENT_API ASSENT_CHECKED int assent_client_inspect(struct assent_client *client
                                                     const char *argument, const char *participant,
                                                     uint32_t limit, char **ret_json);
 
+/* What a person orders by hand (docs/operating.md): ASSENT_ACTION_COMMIT or ABORT decides what is
+ * undecided, ACKNOWLEDGE says that somebody has seen to a mixed outcome or a hazard, ACCEPT (gtrid
+ * NULL) that a restored log is to be believed. Kept in the coordinator's log with who and reason
+ * (both needed), on disk at return. ASSENT_E_STATE: not in this state, a decision stands;
+ * ASSENT_E_REFUSED: only with force; ASSENT_E_NOT_FOUND. */
+ASSENT_API ASSENT_CHECKED int assent_client_operate(struct assent_client *client,
+                                                    enum assent_action action,
+                                                    const struct assent_gtrid *gtrid,
+                                                    const char *who, const char *reason, bool force,
+                                                    struct assent_result *ret_result);
+
 /*
  * The form for event loops. Submit as many as you like; each gets exactly one answer, from inside
  * assent_client_process(). Do not mix with blocking calls while requests are open.

@@ -99,7 +99,8 @@ struct assent_resource_ops {
     void (*commit)(void *resource, struct assent_call *call);
     /* Rolls back a branch, active or prepared. OK, NOT_FOUND, RETRY, UNAVAILABLE, HEUR_*. */
     void (*rollback)(void *resource, struct assent_call *call);
-    /* Says what became of a branch that the RM no longer lists: WAS_COMMITTED, WAS_ABORTED,
+    /* Says what became of a branch that the RM no longer lists: WAS_COMMITTED, WAS_ABORTED (it was
+     * rolled back), VANISHED (it is not there and cannot commit any more, and nobody knows why),
      * OK (it is still prepared), NOT_FOUND (no evidence), UNAVAILABLE. */
     void (*evidence)(void *resource, struct assent_call *call);
     /* Drops what is kept about a finished branch (marker, heuristic). OK or UNAVAILABLE. Called
@@ -118,7 +119,16 @@ struct assent_resource_ops {
      * malloc'ed JSON text. NULL if there is nothing to read. */
     int (*query)(void *resource, const char *command, char **ret_json, char *error,
                  size_t error_size);
+    /* Looks anew at all that open looks at, and reports each finding. 0, or an ASSENT_E_* with a
+     * sentence in error: open would refuse it now. NULL: ping must do. */
+    int (*check)(void *resource, char *error, size_t error_size);
 };
+
+/* A table that was built against an older header is shorter. */
+static inline bool assent_resource_can_check(const struct assent_resource_ops *ops)
+{
+    return ops->size >= sizeof(*ops) && ops->check != NULL;
+}
 
 struct assent_participant_resource {
     const char *name; /* 1 to ASSENT_NAME_MAX of [A-Za-z0-9_.-] */

@@ -158,7 +158,8 @@ enum assent_outcome {
     X(NO_WORK, 10, "the participant holds no work for this branch")                                \
     X(CLOSED, 11, "the branch is already finished")                                                \
     X(ALONE, 12, "the participant decided alone at its timeout")                                   \
-    X(TERMINATED, 13, "aborted by the participants, without the coordinator")
+    X(TERMINATED, 13, "aborted by the participants, without the coordinator")                      \
+    X(OPERATOR, 14, "resolved by an operator")
 
 enum assent_reason {
 #define X(name, number, text) ASSENT_REASON_##name = (number),
@@ -181,11 +182,25 @@ enum assent_reason {
     X(HEUR_HAZARD, 10, "heur-hazard")      /* perhaps decided alone */                             \
     X(WAS_COMMITTED, 11, "was-committed")  /* evidence: the marker proves the commit */            \
     X(WAS_ABORTED, 12, "was-aborted")      /* evidence: proven not committed */                    \
-    X(UNKNOWN_CODE, 13, "unknown-code")    /* anything not listed: never success */
+    X(UNKNOWN_CODE, 13, "unknown-code")    /* anything not listed: never success */                \
+    X(VANISHED, 14, "vanished") /* evidence: not there, it cannot commit, nobody knows why */
 
 enum assent_rm_result {
 #define X(name, number, text) ASSENT_RM_##name = (number),
     ASSENT_RM_RESULTS(X)
+#undef X
+};
+
+/* What a person may order by hand, see assent_client_operate(). */
+#define ASSENT_ACTIONS(X)                                                                          \
+    X(COMMIT, 1, "commit")                                                                         \
+    X(ABORT, 2, "abort")                                                                           \
+    X(ACKNOWLEDGE, 3, "acknowledge")                                                               \
+    X(ACCEPT, 4, "accept")
+
+enum assent_action {
+#define X(name, number, text) ASSENT_ACTION_##name = (number),
+    ASSENT_ACTIONS(X)
 #undef X
 };
 
@@ -199,6 +214,7 @@ ASSENT_API const char *assent_decision_name(int decision);
 ASSENT_API const char *assent_outcome_name(int outcome);
 ASSENT_API const char *assent_reason_text(int reason);
 ASSENT_API const char *assent_rm_result_name(int result);
+ASSENT_API const char *assent_action_name(int action);
 
 /* Writes the branch's name as resource managers know it, "assent:LOG:GTRID:NUMBER" with the id of
  * the log in hex, and a NUL. Any thread. */

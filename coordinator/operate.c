@@ -1,0 +1,348 @@
+/* operate.c: orders of people, see operate.h. */
+#include "operate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+#include "bytes.h"
+#include "driver.h"
+#include "gtrid.h"
+#include "outcomes.h"
+#include "server.h"
+
+#define ACCEPTED_KEY "accepted"
+
+struct operation {
+    struct operation *next;
+    uint64_t id;
+    struct session *asker; /* NULL: gone */
+    uint64_t request;
+    enum assent_action action;
+    struct assent_gtrid gtrid;
+};
+
+static uint64_t add(struct session *session, const struct assent_wire *wire)
+{
+    struct operations *all = &session->server->operations;
+    struct operation *operation = calloc(1, sizeof(*operation));
+
+    if (operation == NULL)
+        assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=operation");
+    *operation = (struct operation){.next = all->first,
+                                    .id = ++all->last_id,
+                                    .asker = session,
+                                    .request = wire->request,
+                                    .action = wire->u.operate.action,
+                                    .gtrid = wire->u.operate.gtrid};
+    session->in_flight++;
+    all->first = operation;
+    return operation->id;
+}
+
+void operate_asker_gone(struct server *server, const struct session *session)
+{
+    for (struct operation *o = server->operations.first; o != NULL; o = o->next)
+        if (o->asker == session)
+            o->asker = NULL;
+}
+
+void operate_fini(struct server *server)
+{
+    struct operation *operation;
+
+    while ((operation = server->operations.first) != NULL) {
+        server->operations.first = operation->next;
+        free(operation);
+    }
+}
+
+static void audit(struct session *session, const struct assent_wire *wire, const char *found)
+{
+    struct audit_record record = {.action = wire->u.operate.action,
+                                  .gtrid = wire->u.operate.gtrid,
+                                  .forced = wire->u.operate.force};
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    text_copy(record.who, sizeof(record.who), wire->u.operate.who);
+    text_copy(record.from, sizeof(record.from), assent_conn_peer(session->conn));
+    text_copy(record.reason, sizeof(record.reason), wire->u.operate.reason);
+    text_copy(record.found, sizeof(record.found), found);
+    audit_put(session->server, &record);
+    assent_gtrid_format(&record.gtrid, gtrid);
+    assent_log(ASSENT_LOG_WARN, "by_hand", "action=%s gtrid=%s who=%s from=%s reason=%s found=%s",
+               assent_action_name((int)record.action), gtrid, assent_log_quote(record.who),
+               record.from, assent_log_quote(record.reason), assent_log_quote(record.found));
+}
+
+/* --- what is presumed --- */
+
+bool operate_presumes(const struct server *server, const struct assent_gtrid *gtrid)
+{
+    return !server->restored || assent_gtrid_incarnation(gtrid) == server->coord.incarnation;
+}
+
+int operate_load(struct server *server)
+{
+    uint8_t value[4];
+    struct assent_reader reader;
+    size_t size;
+    int r = assent_store_get(server->store, ASSENT_TABLE_META, ACCEPTED_KEY, strlen(ACCEPTED_KEY),
+                             value, sizeof(value), &size);
+
+    if (r == ASSENT_E_NOT_FOUND)
+        return 0;
+    if (r != 0)
+        return r;
+    assent_reader_init(&reader, value, size);
+    server->accepted = assent_read_u32(&reader);
+    return reader.failed ? ASSENT_E_CORRUPT : 0;
+}
+
+static void put_accepted(struct server *server, uint64_t token)
+{
+    uint8_t value[4];
+    struct assent_writer writer;
+    struct assent_put put = {.table = ASSENT_TABLE_META,
+                             .key = ACCEPTED_KEY,
+                             .key_size = strlen(ACCEPTED_KEY),
+                             .value = value,
+                             .value_size = sizeof(value),
+                             .token = token,
+                             .token2 = TOKEN_OPERATION};
+    int r;
+
+    assent_writer_init(&writer, value, sizeof(value));
+    assent_write_u32(&writer, server->coord.incarnation);
+    r = assent_store_put(server->store, &put);
+    if (r != 0)
+        assent_panic(ASSENT_EXIT_RUNTIME, "log_put_failed", "what=accepted error=%s",
+                     assent_error_name(r));
+}
+
+/* --- records without a machine --- */
+
+void operate_put_outcome(struct server *server, struct assent_coord_record *record, uint64_t token,
+                         bool decide)
+{
+    uint8_t value[ASSENT_RECORD_BYTES_MAX];
+    struct assent_put put = {.table = ASSENT_TABLE_TRANSACTION,
+                             .flags = decide ? ASSENT_PUT_DECIDE : 0,
+                             .key = record->gtrid.bytes,
+                             .key_size = sizeof(record->gtrid.bytes),
+                             .value = value,
+                             .token = token,
+                             .token2 = TOKEN_OPERATION};
+    int r;
+
+    if (record->begun_wall_ms == 0)
+        record->begun_wall_ms = assent_wall_ms();
+    record->ended_age_ms = assent_store_age_ms(server->store);
+    r = assent_coord_record_encode(record, value, sizeof(value), &put.value_size);
+    if (r == 0)
+        r = assent_store_put(server->store, &put);
+    if (r != 0)
+        assent_panic(ASSENT_EXIT_RUNTIME, "log_put_failed", "what=outcome error=%s",
+                     assent_error_name(r));
+}
+
+void operate_send_forget(struct server *server, const struct assent_coord_record *record)
+{
+    for (uint32_t i = 0; i < record->branch_count; i++) {
+        const struct assent_coord_record_branch *b = &record->branches[i];
+        const struct participant *p = participants_get(server, b->participant);
+        struct assent_message message = {.kind = ASSENT_MSG_FORGET,
+                                         .gtrid = record->gtrid,
+                                         .branch = b->number,
+                                         .incarnation = server->coord.incarnation,
+                                         .epoch = b->epoch,
+                                         .protocol = record->protocol,
+                                         .termination = record->termination};
+
+        if (b->result > ASSENT_RESULT_ABORTED && p != NULL && participant_is_up(p))
+            driver_send(server, p->session, NULL, &message, 0, NULL);
+    }
+}
+
+/* --- requests --- */
+
+static enum assent_decision decision_of(enum assent_action action)
+{
+    return action == ASSENT_ACTION_COMMIT ? ASSENT_DECISION_COMMIT : ASSENT_DECISION_ABORT;
+}
+
+static void refuse_resolve(struct session *session, uint64_t request, int error,
+                           const struct transaction *t)
+{
+    const char *phase = assent_coord_phase_name((int)t->machine.phase);
+
+    if (error == ASSENT_E_REFUSED)
+        session_refuse(session, request, error,
+                       "%s: others may have decided already, and the outcome be mixed: --force, "
+                       "after a look at `tx explain` and at each participant's branches",
+                       phase);
+    else if (t->machine.decision != ASSENT_DECISION_NONE)
+        session_refuse(session, request, error, "it is decided: %s, and that stands",
+                       assent_decision_name((int)t->machine.decision));
+    else
+        session_refuse(session, request, error,
+                       "%s: it can only be aborted by hand, and not while a record is written",
+                       phase);
+}
+
+static void resolve_live(struct session *session, const struct assent_wire *wire,
+                         struct transaction *t)
+{
+    enum assent_decision decision = decision_of(wire->u.operate.action);
+    struct assent_coord_event event = {.kind = ASSENT_COORD_EV_RESOLVE, .decision = decision};
+    int r = assent_coord_may_resolve(&t->machine, decision, wire->u.operate.force);
+
+    if (r != 0) {
+        refuse_resolve(session, wire->request, r, t);
+        return;
+    }
+    if (!session_wait(session, t, wire->request, false))
+        return;
+    audit(session, wire, assent_coord_phase_name((int)t->machine.phase));
+    text_copy(t->reason_text, sizeof(t->reason_text), "");
+    driver_step(session->server, t, &event, wire->u.operate.reason);
+}
+
+/* A transaction that the log does not know is undecided only if the log has lost something. */
+static void resolve_lost(struct session *session, const struct assent_wire *wire)
+{
+    struct server *server = session->server;
+    const struct assent_gtrid *gtrid = &wire->u.operate.gtrid;
+    enum assent_decision decision = decision_of(wire->u.operate.action);
+    struct assent_coord_record record = {.kind = ASSENT_COORD_RECORD_OUTCOME,
+                                         .decision = decision,
+                                         .outcome = decision == ASSENT_DECISION_COMMIT
+                                                        ? ASSENT_OUTCOME_COMMITTED
+                                                        : ASSENT_OUTCOME_ABORTED,
+                                         .gtrid = *gtrid,
+                                         .reason = ASSENT_REASON_OPERATOR};
+    struct assent_coord_record found;
+    struct answer answer;
+    int r = outcomes_read(server, gtrid, &found);
+
+    if (r == ASSENT_E_NOT_FOUND && outcomes_is_ours(server, gtrid) &&
+        !operate_presumes(server, gtrid)) {
+        snprintf(record.reason_text, sizeof(record.reason_text), "by hand: %.200s",
+                 wire->u.operate.reason);
+        text_mend(record.reason_text);
+        audit(session, wire, "lost in a restore");
+        operate_put_outcome(server, &record, add(session, wire), true);
+        return;
+    }
+    outcomes_answer(server, gtrid, &answer);
+    if (answer.outcome == ASSENT_OUTCOME_NEVER_SEEN)
+        session_refuse(session, wire->request, ASSENT_E_NOT_FOUND,
+                       "this coordinator began no such transaction");
+    else
+        session_refuse(session, wire->request, ASSENT_E_STATE, "it is %s already, and that stands",
+                       assent_outcome_name((int)answer.outcome));
+}
+
+static void acknowledge(struct session *session, const struct assent_wire *wire)
+{
+    struct server *server = session->server;
+    struct assent_coord_record record;
+    int r = outcomes_read(server, &wire->u.operate.gtrid, &record);
+
+    if (transactions_find(&server->transactions, &wire->u.operate.gtrid) != NULL)
+        session_refuse(session, wire->request, ASSENT_E_STATE, "it has not ended yet");
+    else if (r != 0)
+        session_refuse(session, wire->request, r, "there is no record of it");
+    else if (record.outcome != ASSENT_OUTCOME_MIXED && record.outcome != ASSENT_OUTCOME_HAZARD)
+        session_refuse(session, wire->request, ASSENT_E_STATE,
+                       "it is %s: only mixed and hazard are acknowledged",
+                       assent_outcome_name((int)record.outcome));
+    else if (record.acknowledged)
+        session_refuse(session, wire->request, ASSENT_E_STATE, "it was acknowledged before");
+    else {
+        audit(session, wire, assent_outcome_name((int)record.outcome));
+        record.acknowledged = true;
+        server->unacknowledged--;
+        operate_put_outcome(server, &record, add(session, wire), false);
+    }
+}
+
+static void accept_restored(struct session *session, const struct assent_wire *wire)
+{
+    struct server *server = session->server;
+
+    if (!server->restored) {
+        session_refuse(session, wire->request, ASSENT_E_STATE,
+                       "no participant says that this log has lost anything");
+        return;
+    }
+    audit(session, wire, "an older log than participants have seen");
+    put_accepted(server, add(session, wire));
+}
+
+void operate_request(struct session *session, const struct assent_wire *wire)
+{
+    struct transaction *t =
+        transactions_find(&session->server->transactions, &wire->u.operate.gtrid);
+
+    if (!session_may_ask(session, wire->request))
+        return;
+    switch (wire->u.operate.action) {
+    case ASSENT_ACTION_COMMIT:
+    case ASSENT_ACTION_ABORT:
+        if (t != NULL)
+            resolve_live(session, wire, t);
+        else
+            resolve_lost(session, wire);
+        return;
+    case ASSENT_ACTION_ACKNOWLEDGE:
+        acknowledge(session, wire);
+        return;
+    case ASSENT_ACTION_ACCEPT:
+        accept_restored(session, wire);
+        return;
+    }
+}
+
+/* Only now may anyone act on it. */
+static void take_effect(struct server *server, const struct operation *operation)
+{
+    struct assent_coord_record record;
+
+    switch (operation->action) {
+    case ASSENT_ACTION_COMMIT:
+    case ASSENT_ACTION_ABORT:
+        return; /* who asks is told */
+    case ASSENT_ACTION_ACKNOWLEDGE:
+        if (outcomes_read(server, &operation->gtrid, &record) == 0)
+            operate_send_forget(server, &record);
+        return;
+    case ASSENT_ACTION_ACCEPT:
+        server->restored = false;
+        server->accepted = server->coord.incarnation;
+        session_ping_participants(server);
+        return;
+    }
+}
+
+void operate_durable(struct server *server, uint64_t id)
+{
+    struct operation **at = &server->operations.first, *operation;
+    struct answer answer = {.phase = ""};
+
+    while (*at != NULL && (*at)->id != id)
+        at = &(*at)->next;
+    operation = *at;
+    if (operation == NULL)
+        return; /* a late result, which nobody waits for */
+    *at = operation->next;
+    take_effect(server, operation);
+    if (operation->asker != NULL) {
+        operation->asker->in_flight--;
+        if (operation->action != ASSENT_ACTION_ACCEPT)
+            outcomes_answer(server, &operation->gtrid, &answer);
+        session_answer(operation->asker, operation->request, &answer);
+    }
+    free(operation);
+}

@@ -1,0 +1,39 @@
+/*
+ * operate.h: what a person orders by hand: a decision for an undecided transaction, that somebody
+ * has seen to an outcome, that a restored log is accepted. Each is kept with who and why (audit.h),
+ * and answered when that is on disk. What may be decided is the core's (coordinator_operator.c).
+ */
+#ifndef ASSENT_COORDINATOR_OPERATE_H
+#define ASSENT_COORDINATOR_OPERATE_H
+
+#include "codec.h"
+#include "record.h"
+
+struct server;
+struct session;
+
+/* Writes that wait for the disk, each with the request that it answers. */
+struct operation;
+struct operations {
+    struct operation *first;
+    uint64_t last_id;
+};
+
+void operate_request(struct session *session, const struct assent_wire *wire);
+/* A write of an operation is on disk. */
+void operate_durable(struct server *server, uint64_t id);
+void operate_asker_gone(struct server *server, const struct session *session);
+void operate_fini(struct server *server);
+/* What was accepted, from the log. */
+ASSENT_CHECKED int operate_load(struct server *server);
+
+/* The log is, or may be, an older copy than what participants have seen, and nobody has accepted
+ * that: then nothing is presumed about transactions of its earlier lives. */
+bool operate_presumes(const struct server *server, const struct assent_gtrid *gtrid);
+/* A record of a transaction without a machine, written anew. */
+void operate_put_outcome(struct server *server, struct assent_coord_record *record, uint64_t token,
+                         bool decide);
+/* Tells the participants of heuristic branches that they need not keep them. */
+void operate_send_forget(struct server *server, const struct assent_coord_record *record);
+
+#endif
