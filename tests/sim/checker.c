@@ -176,7 +176,7 @@ static void check_tx_end(struct sim_world *w, uint32_t tx)
 {
     struct sim_tx *t = &w->txs[tx];
     enum assent_outcome outcome = asked(t);
-    bool refused = t->will_roll_back;
+    bool refused = t->will_roll_back || t->may_be_resolved;
 
     count_blocked(w, tx);
     if (w->options->cell != SIM_CELL_NONE)

@@ -62,6 +62,10 @@ static void draw_tx(struct sim_world *w, uint32_t index, uint64_t at_ms)
     }
     if (w->options->only_tx == 0 || w->options->only_tx == index + 1)
         (void)sim_schedule(w, at_ms, SIM_EV_BEGIN, 0, index);
+    if (!cell && sim_below(w, 20) == 0) {
+        (void)sim_schedule(w, at_ms + sim_below(w, 3000), SIM_EV_RESOLVE, 0, index);
+        t->may_be_resolved = true;
+    }
 }
 
 /* Swarm testing: each seed has its own set of faults. A tenth has none, a tenth one kind, a

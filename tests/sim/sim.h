@@ -70,6 +70,7 @@ enum sim_fault {
     X(KEYED_ABORT, "an abort was recorded for its key")                                            \
     X(EVIDENCE, "a resource manager proved a commit")                                              \
     X(LED, "a cooperative member gave way to a lower one")                                         \
+    X(RESOLVED, "a person decided, and nobody else had")                                           \
     X(ORPHAN, "a scan found what an application had prepared, and its transaction was over")       \
     X(ADOPTED_VOTES, "a branch that a scan had found was asked for its vote")                      \
     X(BARRED, "an application could not prepare any more what had been aborted")
@@ -132,7 +133,8 @@ struct sim_tx {
     uint32_t epochs[SIM_PARTS_MAX];       /* when they were enlisted */
     uint32_t branch_count;
     bool one_shot, will_roll_back, keyed;
-    bool known, ended; /* machine in memory; ended in this life */
+    bool may_be_resolved; /* by a person, to abort */
+    bool known, ended;    /* machine in memory; ended in this life */
     struct assent_coord machine;
     uint64_t armed_ms;
     struct sim_record record;
@@ -149,8 +151,9 @@ enum sim_event_kind {
     SIM_EV_DURABLE,
     SIM_EV_RM_EFFECT,
     SIM_EV_RM_ANSWER,
-    SIM_EV_OWN,  /* an application prepares a branch on a connection of its own */
-    SIM_EV_SCAN, /* a participant compares its RM's list with what it knows */
+    SIM_EV_RESOLVE, /* a person decides, where no force is needed */
+    SIM_EV_OWN,     /* an application prepares a branch on a connection of its own */
+    SIM_EV_SCAN,    /* a participant compares its RM's list with what it knows */
     SIM_EV_RESTART,
     SIM_EV_CONNECT, /* coordinator and a participant see each other (again) */
     SIM_EV_PING,    /* the coordinator says what has ended */

@@ -261,6 +261,20 @@ static void ping(struct sim_world *w)
             sim_participants_ping(w, node, below);
 }
 
+/* Whoever is impatient: mostly it is refused, since it is decided or would take force. */
+static void resolve(struct sim_world *w, uint32_t tx)
+{
+    struct sim_tx *t = &w->txs[tx];
+    enum assent_decision decision =
+        sim_below(w, 4) == 0 ? ASSENT_DECISION_COMMIT : ASSENT_DECISION_ABORT;
+
+    if (!w->nodes[0].up || !t->known || t->ended ||
+        assent_coord_may_resolve(&t->machine, decision, false) != 0)
+        return;
+    sim_probe(w, SIM_PROBE_RESOLVED);
+    step(w, tx, (struct assent_coord_event){.kind = ASSENT_COORD_EV_RESOLVE, .decision = decision});
+}
+
 void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
 {
     switch (event->kind) {
@@ -294,6 +308,9 @@ void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
                  (struct assent_coord_event){.kind = ASSENT_COORD_EV_PEER_UP,
                                              .participant = event->node,
                                              .epoch = w->parts[event->node].epoch});
+        break;
+    case SIM_EV_RESOLVE:
+        resolve(w, event->tx);
         break;
     case SIM_EV_PING:
         ping(w);

@@ -381,6 +381,7 @@ void sim_participant_event(struct sim_world *w, struct sim_event *event)
     case SIM_EV_BEGIN:
     case SIM_EV_COMMIT:
     case SIM_EV_PING:
+    case SIM_EV_RESOLVE:
     case SIM_EV_CUT:
     case SIM_EV_JOIN:
         break;
