@@ -4,8 +4,9 @@ Aim: AC1-AC5 with real databases that crash in both phases (edge cases 1, 5, 16,
 56). Method: two servers with one bank each; 48 transfers in flight, half 2pc and half 3pc; at a
 random moment one server is killed with all its processes, at times together with an agent, and
 started again; every transfer is asked about until it is decided and obeyed everywhere; then sums,
-marks and markers of both databases are held against the outcomes. The server's own log says how
-often it came back with branches prepared, that is, was killed between the two phases.
+marks and markers of both databases are held against the outcomes, and at the end `verify` finds
+nothing. The server's own log says how often it came back with branches prepared, that is, was
+killed between the two phases.
 
 ASSENT_DATABASE_CYCLES sets the number of kills (10).
 """
@@ -16,6 +17,7 @@ import time
 
 import pytest
 
+import ctl
 from load import Load
 from postgres import Postgres
 from postgres_bank import PostgresBank
@@ -75,6 +77,8 @@ def test_kill_cycles(cluster, servers):
         load.nothing_in_doubt()
         load.audit()
         bank.check_markers(load.all)
+    cluster.wait_up()
+    cluster.ctl("verify", expect=ctl.DONE)
     committed = sum(t.outcome == 1 for t in load.all)
     assert committed > len(load.all) / 4, "the load must mostly commit to mean anything"
     found = sum(server.process.log_path.read_text().count("recovering prepared transaction")
