@@ -236,15 +236,15 @@ void part_wait_for_decision(struct step *s)
         m->alone_ms = s->now_ms + m->timeout_ms;
 }
 
-/* Whether it is a branch that a scan has found before anybody asked for its vote: one that was
- * enlisted in this life of ours and that we knew nothing of until then. Then the message tells what
- * it belongs to. */
+/* Whether it is a branch that a scan has found and that has not voted: enlisted in this life of
+ * ours, which knew nothing of it until then, or of a 3pc, whose yes would be on record. Then the
+ * message tells what it belongs to. */
 bool part_learn_unasked(struct step *s, const struct assent_message *message)
 {
     struct assent_part *m = s->m;
 
     if (m->phase != ASSENT_PART_PREPARED || m->epoch != 0 || m->recorded ||
-        message->epoch != s->config->epoch)
+        (message->epoch != s->config->epoch && m->protocol != ASSENT_3PC))
         return false;
     m->epoch = message->epoch;
     m->termination = message->termination;

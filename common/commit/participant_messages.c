@@ -47,15 +47,21 @@ static void start_prepare(struct step *s, const struct assent_message *message, 
     action->with_work = message->has_work;
 }
 
-/* A branch known from the RM's list alone: if it has not voted, the RM is asked as ever. If it may
- * have, it takes what a vote must say from the repeated prepare; under 3pc it cannot vote any more,
- * since a vote needs a record of ours. */
+/* A branch known from the RM's list alone. If it has not voted, the RM is asked as ever, or it is
+ * refused: its work is of an earlier life. A 2pc's may have voted, and takes what a vote must say
+ * from the repeated prepare. */
 static void repeat_yes(struct step *s, const struct assent_message *message)
 {
     struct assent_part *m = s->m;
 
     if (part_learn_unasked(s, message)) {
-        start_prepare(s, message, false);
+        if (message->epoch == s->config->epoch) {
+            start_prepare(s, message, false);
+        } else {
+            m->reason = ASSENT_REASON_STALE;
+            part_send_vote(s, ASSENT_VOTE_NO);
+            part_start_rollback(s);
+        }
         return;
     }
     if (m->epoch == 0) {

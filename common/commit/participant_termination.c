@@ -235,6 +235,14 @@ static bool is_question(enum assent_message_kind kind)
     return kind == ASSENT_MSG_ELECT || kind == ASSENT_MSG_PROPOSE || kind == ASSENT_MSG_INQUIRE;
 }
 
+/* A 2pc's no that only we know, of a branch that the RM may still hold prepared: a restart would
+ * find it in the RM's list, and could not tell it from one that has voted yes. */
+static bool may_be_taken_back(const struct assent_part *m)
+{
+    return m->protocol == ASSENT_2PC && m->decision == ASSENT_DECISION_ABORT &&
+           m->told == ASSENT_DECISION_NONE && !m->recorded && !assent_part_final(m);
+}
+
 /* Whether the message is answered already, since we have decided, or never will vote. */
 static bool told_decision(struct step *s, const struct assent_message *message)
 {
@@ -281,7 +289,7 @@ static bool told_decision(struct step *s, const struct assent_message *message)
     case ASSENT_PART_COMMITTED:
     case ASSENT_PART_ABORTED:
     case ASSENT_PART_HEURISTIC:
-        if (m->decision != ASSENT_DECISION_NONE)
+        if (m->decision != ASSENT_DECISION_NONE && !may_be_taken_back(m))
             tell(s, message->from, m->decision);
         return true;
     }

@@ -285,10 +285,6 @@ static void a_branch_found_by_a_scan_may_still_vote(void **state)
     assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, ASSENT_LISTED_BY_SCAN, 0, 1,
                                &acts);
     assert_non_null(sends(ASSENT_MSG_INQUIRE));
-    prepare.epoch = config.epoch - 1; /* of an earlier life: its yes would be on record */
-    receive(prepare);
-    assert_int_equal(acts.count, 0);
-    prepare.epoch = config.epoch;
     receive(prepare);
     assert_int_equal(acts.items[0].operation, ASSENT_OP_PREPARE);
     step((struct assent_part_event){
@@ -296,6 +292,36 @@ static void a_branch_found_by_a_scan_may_still_vote(void **state)
     assert_null(sends(ASSENT_MSG_VOTE));
     durable(ASSENT_PART_RECORD_PREPARED);
     assert_int_equal(sends(ASSENT_MSG_VOTE)->message.vote, ASSENT_VOTE_YES);
+
+    assent_part_recover_listed(&m, &config, &gtrid, 1, ASSENT_3PC, ASSENT_LISTED_BY_SCAN, 0, 1,
+                               &acts);
+    prepare.epoch = config.epoch - 1; /* of an earlier life: its yes would be on record */
+    receive(prepare);
+    assert_int_equal(sends(ASSENT_MSG_VOTE)->message.vote, ASSENT_VOTE_NO);
+    assert_int_equal(m.phase, ASSENT_PART_ABORTING);
+}
+
+static void a_no_that_a_restart_would_forget_is_told_to_nobody(void **state)
+{
+    struct assent_message prepare =
+        message_of(0, ASSENT_MSG_PREPARE, ASSENT_TERMINATION_COOPERATIVE);
+    struct assent_message inquire =
+        message_of(3, ASSENT_MSG_INQUIRE, ASSENT_TERMINATION_COOPERATIVE);
+
+    (void)state;
+    prepare.protocol = inquire.protocol = ASSENT_2PC;
+    receive(prepare);
+    /* The RM has prepared the branch, and its answer is lost: after a restart it is on its list. */
+    step((struct assent_part_event){.kind = ASSENT_PART_EV_RM,
+                                    .operation = ASSENT_OP_PREPARE,
+                                    .result = ASSENT_RM_UNAVAILABLE});
+    assert_int_equal(sends(ASSENT_MSG_VOTE)->message.vote, ASSENT_VOTE_NO);
+    receive(inquire);
+    assert_int_equal(acts.count, 0);
+    step((struct assent_part_event){
+        .kind = ASSENT_PART_EV_RM, .operation = ASSENT_OP_ROLLBACK, .result = ASSENT_RM_OK});
+    receive(inquire);
+    assert_int_equal(sends(ASSENT_MSG_ABORT)->to, 3);
 }
 
 static void a_branch_found_by_a_scan_refuses_for_good(void **state)
@@ -492,6 +518,7 @@ int main(void)
         cmocka_unit_test_setup(a_witness_votes_yes_and_applies_nothing, fresh),
         cmocka_unit_test_setup(a_3pc_branch_that_only_the_rm_knows_is_rolled_back, fresh),
         cmocka_unit_test_setup(a_branch_found_by_a_scan_may_still_vote, fresh),
+        cmocka_unit_test_setup(a_no_that_a_restart_would_forget_is_told_to_nobody, fresh),
         cmocka_unit_test_setup(a_branch_found_by_a_scan_refuses_for_good, fresh),
         cmocka_unit_test_setup(two_phase_peers_tell_what_they_know, fresh),
         cmocka_unit_test_setup(a_quorum_of_pre_commits_is_the_decision, fresh),
