@@ -34,6 +34,8 @@
 #include "sql.h"
 
 #define MARIADB_TEXT_MAX 255u
+/* Of what another session is about to let go of. */
+#define MARIADB_PATIENCE_MS 100
 #define MARIADB_DATABASE_MAX                                                                       \
     60u /* bytes of a database's name: it goes into each xid, after 4 more */
 /* X'gtrid',X'bqual',formatID with the NUL. */

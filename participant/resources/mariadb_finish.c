@@ -38,8 +38,6 @@
     "SET max_statement_time = 0;"                                                                  \
     "SELECT CAST(SUM(variable_value) AS UNSIGNED) FROM information_schema.session_status"          \
     " WHERE variable_name IN ('HANDLER_WRITE', 'HANDLER_UPDATE', 'HANDLER_DELETE')"
-/* How long a commit waits for the session that prepared the branch to be gone. */
-#define PATIENCE_MS 100
 
 /* XA ROLLBACK is not synced: a crash brings the branch back, prepared, and nobody would ask for it
  * again. A commit after it takes it to the disk as well; the tombstone is one. */
@@ -251,8 +249,8 @@ static void end_probe(struct mariadb_conn *conn, const char *xid, struct assent_
     }
     sql_name_hex(&call->id, name);
     mariadb_send_format(conn,
-                        "SET innodb_lock_wait_timeout = 0;START TRANSACTION;"
-                        "INSERT INTO assent_marker (branch) VALUES (X'%s')",
+                        "START TRANSACTION;SET STATEMENT innodb_lock_wait_timeout = 0 FOR"
+                        " INSERT INTO assent_marker (branch) VALUES (X'%s')",
                         name);
     mariadb_collect(conn, deadline_ms, &outcome);
     mariadb_ask(conn, "ROLLBACK", &end);
@@ -282,7 +280,7 @@ void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *lane,
     mariadb_collect(conn, deadline_ms, &outcome);
     for (int wait_ms = 1; outcome.kind == MARIADB_REFUSED && outcome.code == ER_XAER_NOTA;
          wait_ms *= 2) {
-        if (end_nota(conn, xid, call, deadline_ms) || wait_ms > PATIENCE_MS)
+        if (end_nota(conn, xid, call, deadline_ms) || wait_ms > MARIADB_PATIENCE_MS)
             return;
         (void)poll(NULL, 0, wait_ms);
         send_end(conn, call, xid);

@@ -4,6 +4,7 @@
 #include "mariadb.h"
 
 #include <mysqld_error.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,21 @@ int mariadb_forget(struct sql_session *lane, const struct assent_branch_id *ids,
 
 /* --- evidence --------------------------------------------------------------------------------- */
 
+static void send_bar(struct mariadb_conn *conn, const char *name)
+{
+    mariadb_send_format(conn,
+                        "SET STATEMENT innodb_lock_wait_timeout = 0 FOR"
+                        " INSERT IGNORE INTO assent_marker (branch, committed)"
+                        " VALUES (X'%s', FALSE);"
+                        "SELECT committed FROM assent_marker WHERE branch = X'%s'",
+                        name, name);
+}
+
+static bool is_held(const struct mariadb_outcome *outcome)
+{
+    return outcome->kind == MARIADB_REFUSED && outcome->code == ER_LOCK_WAIT_TIMEOUT;
+}
+
 /* Writes that the branch has not committed, unless it is written that it has; either stands from
  * then on. */
 static void ask_marker(struct mariadb_conn *conn, struct assent_call *call)
@@ -117,18 +133,19 @@ static void ask_marker(struct mariadb_conn *conn, struct assent_call *call)
     char name[SQL_NAME_HEX_BYTES];
 
     sql_name_hex(&call->id, name);
-    mariadb_send_format(conn,
-                        "SET innodb_lock_wait_timeout = 0;"
-                        "INSERT IGNORE INTO assent_marker (branch, committed)"
-                        " VALUES (X'%s', FALSE);"
-                        "SELECT committed FROM assent_marker WHERE branch = X'%s'",
-                        name, name);
+    send_bar(conn, name);
     mariadb_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
+    /* A commit that has been answered may hold its locks a moment longer. */
+    for (int wait_ms = 1; is_held(&outcome) && wait_ms <= MARIADB_PATIENCE_MS; wait_ms *= 2) {
+        (void)poll(NULL, 0, wait_ms);
+        send_bar(conn, name);
+        mariadb_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
+    }
     if (outcome.kind == MARIADB_DONE && strcmp(outcome.value, "1") == 0)
         sql_answer(call, ASSENT_RM_WAS_COMMITTED, "its marker is here");
     else if (outcome.kind == MARIADB_DONE && strcmp(outcome.value, "0") == 0)
         sql_answer(call, ASSENT_RM_WAS_ABORTED, "it is not prepared and has no marker");
-    else if (outcome.kind == MARIADB_REFUSED && outcome.code == ER_LOCK_WAIT_TIMEOUT)
+    else if (is_held(&outcome))
         sql_answer(call, ASSENT_RM_RETRY, "a session is still ending the branch");
     else
         sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s",

@@ -20,13 +20,17 @@ USER = "assent"
 
 
 class MariaDB(Server):
+    """Its temporary files are in a directory of its own: a server that starts deletes what others
+    have in the same one."""
+
     def __init__(self, **settings):
         super().__init__("assent-maria-")
         self.socket = self.directory / "socket"
         self.settings = dict(SETTINGS)
         self.configure(**settings)
         subprocess.run(
-            as_nobody("mariadb-install-db", "--no-defaults", f"--datadir={self.data}",
+            as_nobody("env", f"TMPDIR={self.directory}", "mariadb-install-db", "--no-defaults",
+                      f"--datadir={self.data}",
                       "--auth-root-authentication-method=normal", "--skip-test-db",
                       "--skip-name-resolve", "--innodb-log-file-size=16M"),
             check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -40,6 +44,7 @@ class MariaDB(Server):
         assert self.process is None or not self.process.running()
         self.process = Process(
             as_nobody("mariadbd", "--no-defaults", f"--datadir={self.data}",
+                      f"--tmpdir={self.directory}",
                       f"--socket={self.socket}", f"--pid-file={self.directory / 'pid'}",
                       *(f"--{key}={value}" for key, value in self.settings.items())),
             self.directory / "server.log")
