@@ -146,6 +146,8 @@ static void close_mariadb(void *resource)
 {
     struct mariadb *maria = resource;
 
+    if (maria->witness != NULL)
+        mariadb_hang_up(maria->witness);
     sql_fini(&maria->base);
     free(maria);
 }

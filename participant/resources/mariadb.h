@@ -55,7 +55,8 @@ struct mariadb {
     char host[MARIADB_TEXT_MAX + 1], socket[MARIADB_TEXT_MAX + 1], user[MARIADB_TEXT_MAX + 1];
     char database[MARIADB_DATABASE_MAX + 1], defaults_file[MARIADB_TEXT_MAX + 1];
     uint64_t port;
-    bool alone; /* what an agent before us left behind has been waited for */
+    bool alone;                  /* what an agent before us left behind has been waited for */
+    struct sql_session *witness; /* sees whether sessions are gone; of who ends branches */
 };
 
 /* How a text of one or more statements has ended. */
@@ -79,6 +80,10 @@ int mariadb_dial(struct sql_database *db, struct sql_session **ret_session,
                  char reason[ASSENT_REASON_MAX + 1]);
 void mariadb_hang_up(struct sql_session *session);
 bool mariadb_alive(struct sql_session *session);
+/* Ends a session that has prepared its branch, and waits until the server has let go of it: an XA
+ * COMMIT from elsewhere that comes in between answers OK and commits nothing, and the branch is on
+ * no list until the server starts anew. */
+void mariadb_let_go(struct mariadb *maria, struct mariadb_conn *conn);
 bool mariadb_idle(struct sql_session *session);
 /* Whatever the server still has to say is not waited for. */
 void mariadb_cut(struct mariadb_conn *conn);

@@ -5,7 +5,7 @@
  *   one-phase, wrote    marker, XA END, XA COMMIT ONE PHASE
  *   either, only read   has nothing been written? XA END, XA ROLLBACK: READ_ONLY, OK
  *   prepare, not here   is it on the list, with marker?        OK, NOT_FOUND, FAILED without marker
- *   commit              XA COMMIT                              see end_elsewhere
+ *   commit              XA COMMIT, is the marker there?        see end_elsewhere
  *   rollback            XA END, XA ROLLBACK                    OK
  *   rollback, prepared  XA ROLLBACK, tombstone                 as commit
  *
@@ -51,6 +51,17 @@ static void send_rollback(struct mariadb_conn *conn, const struct assent_branch_
                         "XA ROLLBACK %s;INSERT IGNORE INTO assent_marker (branch, committed)"
                         " VALUES (X'%s', FALSE)",
                         xid, name);
+}
+
+/* Its answer alone proves nothing, see mariadb_let_go(): the marker must be there. */
+static void send_commit(struct mariadb_conn *conn, const struct assent_branch_id *id,
+                        const char *xid)
+{
+    char name[SQL_NAME_HEX_BYTES];
+
+    sql_name_hex(id, name);
+    mariadb_send_format(
+        conn, "XA COMMIT %s;SELECT committed FROM assent_marker WHERE branch = X'%s'", xid, name);
 }
 
 static bool rolled_back(unsigned code)
@@ -164,6 +175,8 @@ void mariadb_end_active(struct sql_database *db, struct sql_branch *branch,
         send_finish((struct mariadb *)db, branch, call->operation);
     }
     end_finish(conn, xid, call, deadline_ms);
+    if (call->operation == ASSENT_OP_PREPARE && call->result == ASSENT_RM_OK)
+        mariadb_let_go((struct mariadb *)db, conn);
 }
 
 /* --- in a lane -------------------------------------------------------------------------------- */
@@ -192,7 +205,7 @@ bool mariadb_listed(struct mariadb_conn *conn, const char *xid, uint64_t deadlin
 static void send_end(struct mariadb_conn *conn, const struct assent_call *call, const char *xid)
 {
     if (call->operation == ASSENT_OP_COMMIT)
-        mariadb_send_format(conn, "XA COMMIT %s", xid);
+        send_commit(conn, &call->id, xid);
     else
         send_rollback(conn, &call->id, xid);
 }
@@ -286,7 +299,11 @@ void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *lane,
         send_end(conn, call, xid);
         mariadb_collect(conn, deadline_ms, &outcome);
     }
-    if (outcome.kind == MARIADB_DONE)
+    if (outcome.kind == MARIADB_DONE && call->operation == ASSENT_OP_COMMIT &&
+        strcmp(outcome.value, "1") != 0)
+        sql_answer(call, ASSENT_RM_RETRY,
+                   "the server says that it has committed the branch, but the marker is not there");
+    else if (outcome.kind == MARIADB_DONE)
         sql_answer(call, ASSENT_RM_OK, "%s", "");
     else if (outcome.kind == MARIADB_LOST)
         sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);

@@ -19,6 +19,8 @@
 #define CONNECT_S 5u
 #define SILENCE_S 30u /* within one answer, after its beginning */
 
+#define LET_GO_MS 2000
+
 #define CLIENT_ERROR(code) (((code) >= 2000 && (code) < 3000) || ((code) >= 5000 && (code) < 6000))
 
 static const char *given(const char *text)
@@ -76,6 +78,37 @@ void mariadb_hang_up(struct sql_session *session)
 
     mysql_close(conn->link);
     free(conn);
+}
+
+/* Whether the server still has the session with that id. */
+static bool is_there(struct mariadb *maria, unsigned long id)
+{
+    struct mariadb_conn *conn = mariadb_conn_of(maria->witness);
+    struct mariadb_outcome outcome;
+
+    mariadb_send_format(conn, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = %lu",
+                        id);
+    mariadb_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
+    return outcome.kind == MARIADB_DONE && strcmp(outcome.value, "0") != 0;
+}
+
+void mariadb_let_go(struct mariadb *maria, struct mariadb_conn *conn)
+{
+    uint64_t deadline_ms = assent_now_ms() + LET_GO_MS;
+    unsigned long id = mysql_thread_id(conn->link);
+    char reason[ASSENT_REASON_MAX + 1];
+
+    mysql_close(conn->link);
+    conn->link = NULL;
+    conn->base.broken = conn->open = true;
+    if (maria->witness != NULL && !mariadb_alive(maria->witness)) {
+        mariadb_hang_up(maria->witness);
+        maria->witness = NULL;
+    }
+    if (maria->witness == NULL && mariadb_dial(&maria->base, &maria->witness, reason) != 0)
+        return; /* the server is gone, and the session with it */
+    while (is_there(maria, id) && assent_now_ms() < deadline_ms)
+        (void)poll(NULL, 0, 1);
 }
 
 bool mariadb_alive(struct sql_session *session)
