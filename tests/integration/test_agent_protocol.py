@@ -222,7 +222,8 @@ def test_contradiction_is_kept_and_shown(scene, point):
     ack = scene.hear(pb.BRANCH_ACK, gtrid)
     assert ack.result == pb.RESULT_HEUR_COMMITTED
     assert "event=alarm" in scene.agent.log.read_text()
-    scene.again()
+    scene.again()  # by itself, until a person has seen to it; and when it is asked
+    assert scene.hear(pb.BRANCH_ACK, gtrid).result == pb.RESULT_HEUR_COMMITTED
     scene.say(pb.BRANCH_ABORT, gtrid)
     assert scene.hear(pb.BRANCH_ACK, gtrid).result == pb.RESULT_HEUR_COMMITTED
     assert "1" in scene.value()

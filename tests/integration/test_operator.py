@@ -56,6 +56,7 @@ def test_undecided_is_aborted_by_hand_and_stays_so(bank):
         assert "abort" in refused.err and "stands" in refused.err
     run("tx", "commit", gtrid, expect=ctl.ABORTED)
     bank.coordinator.restart()
+    bank.wait_up()
     shown = run("tx", "show", gtrid, expect=0).json
     assert shown["outcome"] == "aborted" and "owner has left" in shown["reason"]
     act = shown["by_hand"][0]
