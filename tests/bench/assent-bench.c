@@ -24,7 +24,7 @@ static const struct {
     struct option option;
     const char *argument, *help;
 } table[] = {
-    {{"protocol", required_argument, NULL, 'p'}, "2pc|3pc", "default 2pc; 3pc with timeout"},
+    {{"protocol", required_argument, NULL, 'p'}, "2pc|3pc", "default 2pc; 3pc by quorum"},
     {{"branches", required_argument, NULL, 'k'}, "K", "participants of a transaction (2)"},
     {{"in-flight", required_argument, NULL, 'c'}, "C,...", "transactions open (1,64,1024)"},
     {{"connections", required_argument, NULL, 'n'}, "N", "to the coordinator (8)"},
