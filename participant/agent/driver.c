@@ -99,8 +99,8 @@ static void call_resource(const struct agent_step *step, const struct assent_par
     if (step->wire) {
         job->request = step->wire->request;
         job->connection = agent_link_connection(branch->log->link);
-        snprintf(job->call.traceparent, sizeof(job->call.traceparent), "%s",
-                 step->wire->u.branch.traceparent);
+        memccpy(job->call.traceparent, step->wire->u.branch.traceparent, '\0',
+                sizeof(job->call.traceparent) - 1);
     }
     agent->work_bytes += bytes.size;
     agent_workers_submit(agent->workers, job);

@@ -194,6 +194,7 @@ static void came_up(struct agent_resource *resource)
     bool was_away = service->away[0] != '\0';
 
     service->up = true;
+    agent_workers_opened(resource->finisher);
     service->attempt = 0;
     service->away[0] = '\0';
     if (!was_away)

@@ -1,8 +1,9 @@
 /*
  * workers.c: the pool for work and one finishing thread per resource, see workers.h.
  *
- * One mutex guards every queue; nothing is called under it. A job walks: lane (loop only) -> pool,
- * if it begins or works -> finishing thread, if it does more -> done queue -> done() on the loop.
+ * One mutex guards every queue; nothing is called under it. A job walks: lane (loop only) -> the
+ * loop itself, if the resource can be tried (loop only) -> pool, if it begins or works -> finishing
+ * thread, if it does more -> done queue -> done() on the loop.
  */
 #include "workers.h"
 
@@ -31,6 +32,7 @@ struct agent_finisher {
     pthread_cond_t wake;
     pthread_t thread;
     bool started;
+    bool tries; /* loop only: the resource is open, and can be tried without waiting */
     struct agent_job *jobs[BATCH_MAX]; /* the group under way */
     struct assent_call *calls[BATCH_MAX];
 };
@@ -38,7 +40,8 @@ struct agent_finisher {
 struct agent_workers {
     void (*done)(struct agent_job *, void *);
     void *context;
-    size_t pending; /* loop only */
+    size_t pending;          /* loop only, as the next */
+    struct agent_jobs tried; /* done on the loop */
     int fd;
 
     pthread_mutex_t mutex;
@@ -85,6 +88,7 @@ static void after(const struct assent_call *call)
 static void ready(struct assent_call *call, enum assent_operation operation)
 {
     call->operation = operation;
+    call->would_wait = false;
     call->result = ASSENT_RM_UNKNOWN_CODE;
     call->reason[0] = '\0';
 }
@@ -149,7 +153,8 @@ static void run_query(struct agent_job *job)
     }
 }
 
-/* Begin and work, as asked. True: `operation` is still to be done. */
+/* Begin and work, as asked and as far as nothing would wait. True: `operation` is still to be done.
+ */
 static bool run_work(struct agent_job *job)
 {
     const struct assent_resource_ops *ops = job->finisher->ops;
@@ -158,11 +163,15 @@ static bool run_work(struct agent_job *job)
 
     ready(call, ASSENT_OP_WORK);
     before(call);
-    if (job->with_begin)
+    if (job->with_begin) {
         ops->begin(*job->finisher->resource, call);
-    if (work && (!job->with_begin || call->result == ASSENT_RM_OK)) {
+        job->with_begin = call->would_wait;
+        work &= call->result == ASSENT_RM_OK;
+    }
+    if (work && !call->would_wait) {
         ready(call, ASSENT_OP_WORK);
         ops->work(*job->finisher->resource, call);
+        job->with_work &= call->would_wait;
     }
     after(call);
     return call->result == ASSENT_RM_OK && job->operation != ASSENT_OP_WORK;
@@ -324,6 +333,7 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
     workers->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     STAILQ_INIT(&workers->pool);
     STAILQ_INIT(&workers->finished);
+    STAILQ_INIT(&workers->tried);
     STAILQ_INIT(&workers->finishers);
     pthread_mutex_init(&workers->mutex, NULL);
     pthread_cond_init(&workers->wake_pool, NULL);
@@ -356,6 +366,11 @@ int agent_workers_add(struct agent_workers *workers, const struct assent_resourc
     STAILQ_INSERT_TAIL(&workers->finishers, finisher, link);
     *ret_finisher = finisher;
     return 0;
+}
+
+void agent_workers_opened(struct agent_finisher *finisher)
+{
+    finisher->tries = finisher->ops->capabilities & ASSENT_CAP_TRY;
 }
 
 /* Signals belong to the program's own threads. */
@@ -439,10 +454,38 @@ bool agent_lane_idle(const struct agent_lane *lane)
     return !lane->busy && STAILQ_EMPTY(&lane->waiting);
 }
 
+/* On the loop: the job as far as nothing waits. False: the rest is for the threads. */
+static bool try_now(struct agent_job *job)
+{
+    struct assent_call *call = &job->call;
+    bool more = true;
+
+    if (!job->finisher->tries || job->task || job->command || job->operation == ASSENT_OP_EVIDENCE)
+        return false;
+    call->no_wait = true;
+    call->would_wait = false;
+    if (needs_pool(job))
+        more = run_work(job);
+    if (more && !call->would_wait) {
+        ready(call, job->operation);
+        before(call);
+        run_one(job->finisher, call);
+        after(call);
+    }
+    call->no_wait = false;
+    return !call->would_wait;
+}
+
 static void dispatch(struct agent_workers *workers, struct agent_job *job)
 {
     if (job->lane)
         job->lane->busy = true;
+    if (try_now(job)) {
+        if (STAILQ_EMPTY(&workers->tried))
+            wake_loop(workers);
+        STAILQ_INSERT_TAIL(&workers->tried, job, link);
+        return;
+    }
     pthread_mutex_lock(&workers->mutex);
     push(workers, job, needs_pool(job));
     pthread_mutex_unlock(&workers->mutex);
@@ -475,6 +518,7 @@ void agent_workers_process(struct agent_workers *workers)
     /* Reset the descriptor before taking the queue: a job that ends in between wakes us again. */
     if (read(workers->fd, &count, sizeof(count)) < 0)
         ASSENT_ASSERT(errno == EAGAIN || errno == EINTR);
+    STAILQ_CONCAT(&finished, &workers->tried);
     pthread_mutex_lock(&workers->mutex);
     STAILQ_CONCAT(&finished, &workers->finished);
     pthread_mutex_unlock(&workers->mutex);
@@ -554,6 +598,7 @@ void agent_workers_free(struct agent_workers *workers)
     }
     drop_jobs(&workers->pool);
     drop_jobs(&workers->finished);
+    drop_jobs(&workers->tried);
     pthread_cond_destroy(&workers->wake_pool);
     pthread_cond_destroy(&workers->ended);
     pthread_mutex_destroy(&workers->mutex);

@@ -4,8 +4,8 @@
  *
  * Work (and the reading of committed data) runs on a bounded pool. Everything that ends a branch
  * runs on one finishing thread per resource, which takes all that is queued at once, so that a
- * resource can commit a group of branches with one sync. Deliberately not here: what a result
- * means.
+ * resource can commit a group of branches with one sync. What a resource can do without waiting
+ * (ASSENT_CAP_TRY) is done on the loop. Deliberately not here: what a result means.
  *
  * Threads: all functions belong to the loop's thread. A job belongs to the workers from submit
  * until done() is called with it.
@@ -60,6 +60,9 @@ ASSENT_CHECKED int agent_workers_add(struct agent_workers *workers,
                                      const struct assent_resource_ops *ops, void *const *resource,
                                      struct agent_finisher **ret_finisher);
 ASSENT_CHECKED int agent_workers_start(struct agent_workers *workers);
+/* A task has opened the resource, and is done: from now on calls are tried on the loop first, if
+ * the resource offers that. */
+void agent_workers_opened(struct agent_finisher *finisher);
 
 /* A zeroed job with a copy of the work (size 0: none); NULL without memory. */
 struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *work,

@@ -108,14 +108,15 @@ static void tell(struct null *null, struct assent_call *call, enum answer what, 
     pthread_mutex_unlock(&null->mutex);
 }
 
-/* What this branch answers to a prepare, and why. */
+/* What this branch answers to a prepare, and if it is no, why. */
 static enum answer ask(struct null *null, const struct assent_call *call,
                        char reason[ASSENT_REASON_MAX + 1])
 {
     enum answer result = null->answer;
     struct told *told;
 
-    snprintf(reason, ASSENT_REASON_MAX + 1, "null: told to vote no");
+    if (result == ANSWER_NO)
+        snprintf(reason, ASSENT_REASON_MAX + 1, "null: told to vote no");
     if (atomic_load(&null->told_count) == 0)
         return result;
     pthread_mutex_lock(&null->mutex);
@@ -198,6 +199,9 @@ static void work(void *resource, struct assent_call *call)
 
     call->reply = NULL;
     call->reply_size = 0;
+    call->would_wait = call->no_wait && null->delay_ms > 0;
+    if (call->would_wait)
+        return;
     if (null->delay_ms > 0) {
         struct timespec delay = {.tv_sec = (time_t)(null->delay_ms / 1000),
                                  .tv_nsec = (long)(null->delay_ms % 1000) * 1000000};
@@ -303,8 +307,8 @@ static int ping(void *resource, char *error, size_t error_size)
 const struct assent_resource_ops assent_resource_null = {
     .size = sizeof(struct assent_resource_ops),
     .type = "null",
-    .capabilities =
-        ASSENT_CAP_PREPARED_LIST | ASSENT_CAP_ONE_PHASE | ASSENT_CAP_BATCH | ASSENT_CAP_VOLATILE,
+    .capabilities = ASSENT_CAP_PREPARED_LIST | ASSENT_CAP_ONE_PHASE | ASSENT_CAP_BATCH |
+                    ASSENT_CAP_VOLATILE | ASSENT_CAP_TRY,
     .open = open_null,
     .close = close_null,
     .begin = begin,

@@ -35,6 +35,9 @@ enum assent_capabilities {
     ASSENT_CAP_BATCH = 8,
     /* The resource keeps nothing: a crash loses branches, by declaration (for measuring only). */
     ASSENT_CAP_VOLATILE = 16,
+    /* Calls come first with no_wait set, on the agent's own loop: what can be done in memory at
+     * once is spared the way to a thread and back. */
+    ASSENT_CAP_TRY = 32,
 };
 
 enum assent_operation {
@@ -56,8 +59,13 @@ struct assent_call {
     const void *work; /* WORK: what the application sent */
     size_t work_size;
     uint32_t timeout_ms; /* WORK: wait no longer than this, for example for a lock */
+    /* ASSENT_CAP_TRY: do not wait for a lock, a disk or anybody. What cannot be done so sets
+     * would_wait, does nothing, and is called again on a thread without no_wait. Not for evidence.
+     */
+    bool no_wait;
     char traceparent[ASSENT_TRACEPARENT_MAX + 1]; /* the application's; "" if it is not known */
     /* Filled by the operation: */
+    bool would_wait;
     enum assent_rm_result result;
     char reason[ASSENT_REASON_MAX + 1]; /* readable, if the result is not OK; may stay empty */
     void *reply;                        /* WORK: malloc'ed, taken over by the agent; or NULL */
