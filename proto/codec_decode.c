@@ -10,6 +10,7 @@
 #include "arena.h"
 #include "assent.pb-c.h"
 #include "codec_check.h"
+#include "codec_direct.h"
 
 /* The numbers on the wire are those of the core's and the public enums. */
 #define SAME(wire_name, number)                                                                    \
@@ -394,8 +395,8 @@ static void take_body(struct codec_check *check, const Assent__V1__Envelope *fro
     codec_fail(check, check->violation, "envelope: no body");
 }
 
-int assent_wire_decode(const void *data, size_t size, struct assent_arena *arena,
-                       struct assent_wire *ret_wire, char *error, size_t error_size)
+int codec_decode_by_library(const void *data, size_t size, struct assent_arena *arena,
+                            struct assent_wire *ret_wire, char *error, size_t error_size)
 {
     struct codec_check check = {
         .violation = ASSENT_E_PROTOCOL, .item = -1, .text = error, .text_size = error_size};
@@ -424,6 +425,19 @@ int assent_wire_decode(const void *data, size_t size, struct assent_arena *arena
     take_body(&check, envelope, ret_wire);
     if (check.failed == 0)
         codec_check_wire(&check, ret_wire);
+    return check.failed;
+}
+
+int assent_wire_decode(const void *data, size_t size, struct assent_arena *arena,
+                       struct assent_wire *ret_wire, char *error, size_t error_size)
+{
+    struct codec_check check = {
+        .violation = ASSENT_E_PROTOCOL, .item = -1, .text = error, .text_size = error_size};
+
+    assent_arena_reset(arena);
+    if (!codec_direct_read(data, size, arena, ret_wire))
+        return codec_decode_by_library(data, size, arena, ret_wire, error, error_size);
+    codec_check_wire(&check, ret_wire);
     return check.failed;
 }
 

@@ -1,6 +1,7 @@
 /*
  * codec_encode.c: from struct assent_wire to a frame's bytes. Builds the generated message on the
- * stack with pointers into the caller's data, so that nothing is copied but into the buffer.
+ * stack with pointers into the caller's data, so that nothing is copied but into the buffer. The
+ * hot messages are written by codec_direct.c instead.
  */
 #include "codec.h"
 
@@ -9,14 +10,14 @@
 
 #include "assent.pb-c.h"
 #include "codec_check.h"
+#include "codec_direct.h"
 #include "utf8.h"
 
 /* Protobuf's own bound on a message. */
 #define MESSAGE_BYTES_MAX INT32_MAX
 #define BUFFER_BYTES_MIN  256
 
-/* The generated message and all it points to. Large because of run; only what a kind needs is
- * filled. */
+/* The generated message and all it points to; only what a kind needs is filled. */
 struct encoding {
     Assent__V1__Envelope envelope;
     union {
@@ -25,12 +26,6 @@ struct encoding {
             Assent__V1__Resource resources[ASSENT_RESOURCES_MAX];
             Assent__V1__Resource *pointers[ASSENT_RESOURCES_MAX];
         } hello;
-        struct {
-            Assent__V1__Run run;
-            Assent__V1__Begin begin;
-            Assent__V1__BranchWork branches[ASSENT_BRANCHES_MAX];
-            Assent__V1__BranchWork *pointers[ASSENT_BRANCHES_MAX];
-        } run;
         Assent__V1__Refusal refusal;
         struct {
             Assent__V1__Ping ping;
@@ -46,14 +41,8 @@ struct encoding {
         Assent__V1__WorkReply work_reply;
         Assent__V1__End end;
         Assent__V1__Status status;
-        Assent__V1__Result result;
         Assent__V1__Inspect inspect;
         Assent__V1__Inspection inspection;
-        struct {
-            Assent__V1__Branch branch;
-            Assent__V1__Peer peers[ASSENT_BRANCHES_MAX];
-            Assent__V1__Peer *pointers[ASSENT_BRANCHES_MAX];
-        } branch;
         Assent__V1__ResourceQuery resource_query;
         Assent__V1__Operate operate;
     } u;
@@ -75,14 +64,6 @@ static ProtobufCBinaryData bytes(const void *data, size_t size)
 static ProtobufCBinaryData gtrid(const struct assent_gtrid *value)
 {
     return bytes(value->bytes, sizeof(value->bytes));
-}
-
-/* An id of all zeros stands for none. */
-static ProtobufCBinaryData log_id_or_none(const uint8_t value[ASSENT_LOG_ID_BYTES])
-{
-    static const uint8_t none[ASSENT_LOG_ID_BYTES];
-
-    return bytes(value, memcmp(value, none, sizeof(none)) == 0 ? 0 : ASSENT_LOG_ID_BYTES);
 }
 
 static char *reason(struct encoding *encoding, const char *value)
@@ -158,92 +139,6 @@ static void put_begin(Assent__V1__Begin *to, const struct assent_wire_begin *fro
     to->key = text(from->key);
     to->traceparent = text(from->traceparent);
     to->detached = from->detached;
-}
-
-static void put_run(struct encoding *to, const struct assent_wire *from)
-{
-    Assent__V1__Run *run = &to->u.run.run;
-
-    assent__v1__run__init(run);
-    put_begin(&to->u.run.begin, &from->u.run.begin);
-    run->begin = &to->u.run.begin;
-    run->wait = from->u.run.wait;
-    for (size_t i = 0; i < from->u.run.branch_count; i++) {
-        const struct assent_wire_branch_work *branch = &from->u.run.branches[i];
-        Assent__V1__BranchWork *work = &to->u.run.branches[i];
-
-        assent__v1__branch_work__init(work);
-        work->participant = text(branch->participant);
-        work->work = bytes(branch->work.data, branch->work.size);
-        to->u.run.pointers[i] = work;
-    }
-    run->branches = to->u.run.pointers;
-    run->n_branches = from->u.run.branch_count;
-    to->envelope.run = run;
-}
-
-static void put_peers(struct encoding *to, const struct assent_wire *from)
-{
-    Assent__V1__Branch *branch = &to->u.branch.branch;
-
-    for (size_t i = 0; i < from->u.branch.peer_count; i++) {
-        const struct assent_wire_peer *peer = &from->u.branch.peers[i];
-        Assent__V1__Peer *out = &to->u.branch.peers[i];
-
-        assent__v1__peer__init(out);
-        out->participant = text(peer->participant);
-        out->address = text(peer->address);
-        out->epoch = peer->epoch;
-        to->u.branch.pointers[i] = out;
-    }
-    branch->peers = to->u.branch.pointers;
-    branch->n_peers = from->u.branch.peer_count;
-}
-
-static void put_branch(struct encoding *to, const struct assent_wire *from)
-{
-    const struct assent_message *message = &from->u.branch.message;
-    Assent__V1__Branch *branch = &to->u.branch.branch;
-
-    assent__v1__branch__init(branch);
-    branch->kind = (Assent__V1__BranchKind)message->kind;
-    branch->gtrid = gtrid(&message->gtrid);
-    branch->branch = message->branch;
-    branch->incarnation = message->incarnation;
-    branch->epoch = message->epoch;
-    branch->protocol = (Assent__V1__Protocol)message->protocol;
-    branch->termination = (Assent__V1__Termination)message->termination;
-    branch->branch_count = message->branch_count;
-    branch->timeout_ms = message->timeout_ms;
-    branch->vote = (Assent__V1__Vote)message->vote;
-    branch->result = (Assent__V1__BranchResult)message->result;
-    branch->reason = message->reason;
-    branch->has_work = message->has_work;
-    branch->from = message->from;
-    branch->ballot = message->ballot;
-    branch->state = (Assent__V1__MemberState)message->state;
-    branch->attempt = message->attempt;
-    branch->recovered = message->recovered;
-    branch->log_id = log_id_or_none(from->u.branch.log_id);
-    branch->reason_text = reason(to, from->u.branch.reason_text);
-    branch->resource = text(from->u.branch.resource);
-    branch->traceparent = text(from->u.branch.traceparent);
-    branch->work = bytes(from->u.branch.work.data, from->u.branch.work.size);
-    put_peers(to, from);
-    to->envelope.branch = branch;
-}
-
-static void put_result(struct encoding *to, const struct assent_wire *from)
-{
-    Assent__V1__Result *result = &to->u.result;
-
-    assent__v1__result__init(result);
-    result->gtrid = gtrid(&from->u.result.gtrid);
-    result->outcome = (Assent__V1__Outcome)from->u.result.outcome;
-    result->reason = reason(to, from->u.result.reason);
-    result->phase = text(from->u.result.phase);
-    result->ended = from->u.result.ended;
-    to->envelope.result = result;
 }
 
 static int put_inspection(struct encoding *to, struct assent_bytes json)
@@ -353,23 +248,14 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
     case ASSENT_WIRE_END:
         put_end(to, from);
         return 0;
-    case ASSENT_WIRE_RUN:
-        put_run(to, from);
-        return 0;
     case ASSENT_WIRE_STATUS:
         put_status(to, from);
-        return 0;
-    case ASSENT_WIRE_RESULT:
-        put_result(to, from);
         return 0;
     case ASSENT_WIRE_INSPECT:
         put_inspect(to, from);
         return 0;
     case ASSENT_WIRE_INSPECTION:
         return put_inspection(to, from->u.inspection.json);
-    case ASSENT_WIRE_BRANCH:
-        put_branch(to, from);
-        return 0;
     case ASSENT_WIRE_OPERATE:
         START(operate);
         to->u.operate.action = (Assent__V1__Action)from->u.operate.action;
@@ -385,26 +271,31 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
         to->u.resource_query.command = text(from->u.resource_query.command);
         to->u.resource_query.kind = (Assent__V1__QueryKind)from->u.resource_query.kind;
         return 0;
+    case ASSENT_WIRE_RUN: /* these go by codec_direct.c */
+    case ASSENT_WIRE_RESULT:
+    case ASSENT_WIRE_BRANCH:
     case ASSENT_WIRE_END_OF_KINDS:
         break;
     }
     return ASSENT_E_INVALID;
 }
 
-static int reserve(uint8_t **buffer, size_t *capacity, size_t size)
+int codec_buffer_grow(struct codec_buffer *buffer, size_t size)
 {
-    size_t wanted = *capacity * 2 > size ? *capacity * 2 : size;
+    size_t wanted = buffer->capacity * 2 > size ? buffer->capacity * 2 : size;
     uint8_t *grown;
 
-    if (size <= *capacity)
+    if (size > MESSAGE_BYTES_MAX)
+        return ASSENT_E_TOO_BIG;
+    if (size <= buffer->capacity)
         return 0;
     if (wanted < BUFFER_BYTES_MIN)
         wanted = BUFFER_BYTES_MIN;
-    grown = realloc(*buffer, wanted);
+    grown = realloc(buffer->bytes, wanted);
     if (grown == NULL)
         return ASSENT_E_NOMEM;
-    *buffer = grown;
-    *capacity = wanted;
+    buffer->bytes = grown;
+    buffer->capacity = wanted;
     return 0;
 }
 
@@ -417,33 +308,36 @@ int assent_wire_check(const struct assent_wire *wire, char *error, size_t error_
     return check.failed;
 }
 
-int assent_wire_encode(const struct assent_wire *wire, uint8_t **buffer, size_t *capacity,
-                       size_t *ret_size)
+static int write_by_library(const struct assent_wire *wire, struct codec_buffer *buffer,
+                            size_t *ret_size)
 {
     struct encoding encoding;
-    size_t size;
     int error;
 
-    error = assent_wire_check(wire, NULL, 0);
-    if (error != 0)
-        return error;
     assent__v1__envelope__init(&encoding.envelope);
     encoding.json = NULL;
     encoding.envelope.request = wire->request;
     encoding.envelope.body_case = (Assent__V1__Envelope__BodyCase)wire->kind;
     error = put_body(&encoding, wire);
-    if (error != 0)
-        goto out;
-    size = assent__v1__envelope__get_packed_size(&encoding.envelope);
-    if (size > MESSAGE_BYTES_MAX) {
-        error = ASSENT_E_TOO_BIG;
-        goto out;
-    }
-    error = reserve(buffer, capacity, size);
-    if (error != 0)
-        goto out;
-    *ret_size = assent__v1__envelope__pack(&encoding.envelope, *buffer);
-out:
+    if (error == 0)
+        error =
+            codec_buffer_grow(buffer, assent__v1__envelope__get_packed_size(&encoding.envelope));
+    if (error == 0)
+        *ret_size = assent__v1__envelope__pack(&encoding.envelope, buffer->bytes);
     free(encoding.json);
+    return error;
+}
+
+int assent_wire_encode(const struct assent_wire *wire, uint8_t **buffer, size_t *capacity,
+                       size_t *ret_size)
+{
+    struct codec_buffer grown = {*buffer, *capacity};
+    int error = assent_wire_check(wire, NULL, 0);
+
+    if (error == 0)
+        error = codec_direct_writes(wire->kind) ? codec_direct_write(wire, &grown, ret_size)
+                                                : write_by_library(wire, &grown, ret_size);
+    *buffer = grown.bytes;
+    *capacity = grown.capacity;
     return error;
 }
