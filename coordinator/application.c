@@ -6,6 +6,7 @@
 
 #include "driver.h"
 #include "gtrid.h"
+#include "rng.h"
 #include "outcomes.h"
 #include "server.h"
 
@@ -56,10 +57,10 @@ static bool check_room(struct session *session, uint64_t request, const char *ke
 }
 
 static struct transaction *begin(struct session *session, uint64_t request,
-                                 const struct assent_wire_begin *begin)
+                                 const struct assent_wire_begin *begin, uint32_t branch_max)
 {
     struct server *server = session->server;
-    uint64_t timeout_ms = begin->timeout_ms, seed;
+    uint64_t timeout_ms = begin->timeout_ms;
     struct assent_gtrid gtrid;
     struct transaction *t;
 
@@ -70,7 +71,7 @@ static struct transaction *begin(struct session *session, uint64_t request,
     ASSENT_ASSERT(server->sequence <= ASSENT_SEQUENCE_MAX);
     gtrid = assent_gtrid_make(assent_wall_ms(), (uint16_t)server->options.id,
                               server->coord.incarnation, server->sequence);
-    t = transactions_add(&server->transactions, &gtrid);
+    t = transactions_add(&server->transactions, &gtrid, branch_max);
     if (t == NULL || !keys_add(&server->keys, begin->key, &gtrid)) {
         if (t != NULL)
             transactions_remove(t);
@@ -81,15 +82,14 @@ static struct transaction *begin(struct session *session, uint64_t request,
     server->metrics.begun++;
     t->begun_ms = assent_now_ms();
     t->begun_wall_ms = assent_wall_ms();
-    text_copy(t->key, sizeof(t->key), begin->key);
-    text_copy(t->traceparent, sizeof(t->traceparent), begin->traceparent);
-    assent_random_bytes(&seed, sizeof(seed));
+    transactions_set_text(&t->key, begin->key);
+    transactions_set_text(&t->traceparent, begin->traceparent);
     assent_coord_init(&t->machine, &gtrid,
                       &(struct assent_coord_begin){.protocol = begin->protocol,
                                                    .termination = termination_of(begin),
                                                    .keyed = t->key[0] != '\0',
                                                    .deadline_ms = t->begun_ms + timeout_ms,
-                                                   .seed = seed});
+                                                   .seed = assent_rng_next(&server->rng)});
     transactions_arm(t);
     return t;
 }
@@ -119,7 +119,7 @@ void application_begin(struct session *session, const struct assent_wire *wire)
     if (!check_begin(session, wire->request, request) ||
         !check_room(session, wire->request, request->key))
         return;
-    t = begin(session, wire->request, request);
+    t = begin(session, wire->request, request, ASSENT_BRANCHES_MAX);
     if (t == NULL)
         return;
     if (!request->detached)
@@ -364,7 +364,7 @@ void application_run(struct session *session, const struct assent_wire *wire)
     }
     if (!check_run(session, wire, &run))
         return;
-    t = begin(session, wire->request, &wire->u.run.begin);
+    t = begin(session, wire->request, &wire->u.run.begin, (uint32_t)wire->u.run.branch_count);
     if (t == NULL)
         return;
     for (size_t i = 0; i < wire->u.run.branch_count; i++) {

@@ -219,9 +219,11 @@ static void end(struct server *server, struct transaction *t)
 {
     char text[ASSENT_GTRID_TEXT + 1];
 
-    assent_gtrid_format(&t->machine.gtrid, text);
-    assent_log(ASSENT_LOG_DEBUG, "ended", "gtrid=%s outcome=%s ms=%u", text,
-               assent_outcome_name((int)t->machine.outcome), t->ended_ms);
+    if (assent_log_wants(ASSENT_LOG_DEBUG)) {
+        assent_gtrid_format(&t->machine.gtrid, text);
+        assent_log(ASSENT_LOG_DEBUG, "ended", "gtrid=%s outcome=%s ms=%u", text,
+                   assent_outcome_name((int)t->machine.outcome), t->ended_ms);
+    }
     recent_add(&server->recent, &t->machine.gtrid);
     server->unacknowledged +=
         t->machine.outcome == ASSENT_OUTCOME_MIXED || t->machine.outcome == ASSENT_OUTCOME_HAZARD;
@@ -289,6 +291,7 @@ static void make_reason(struct server *server, struct transaction *t,
 {
     const struct assent_coord *m = &t->machine;
     struct missing_vote missing[ASSENT_BRANCHES_MAX];
+    char reason[ASSENT_REASON_MAX + 1];
     size_t missing_count = 0;
     const char *name = NULL;
 
@@ -309,22 +312,24 @@ static void make_reason(struct server *server, struct transaction *t,
         text = assent_reason_text((int)event->message.reason);
     if (event->kind == ASSENT_COORD_EV_MESSAGE && event->message.branch != m->reason_branch)
         text = NULL;
-    reason_format(m->reason, name, text, missing, missing_count, t->reason_text);
+    reason_format(m->reason, name, text, missing, missing_count, reason);
+    transactions_set_text(&t->reason_text, reason);
 }
 
 static void on_decided(struct server *server, struct transaction *t)
 {
     const struct assent_coord *m = &t->machine;
+    bool bad = m->outcome == ASSENT_OUTCOME_MIXED || m->outcome == ASSENT_OUTCOME_HAZARD;
+    enum assent_log_level level = bad ? ASSENT_LOG_WARN : ASSENT_LOG_DEBUG;
     char text[ASSENT_GTRID_TEXT + 1];
 
     server->metrics.decided[m->protocol][m->outcome]++;
     if (t->decided_ms == 0)
         t->decided_ms = elapsed_ms(t);
+    if (!assent_log_wants(level))
+        return;
     assent_gtrid_format(&m->gtrid, text);
-    assent_log(m->outcome == ASSENT_OUTCOME_MIXED || m->outcome == ASSENT_OUTCOME_HAZARD
-                   ? ASSENT_LOG_WARN
-                   : ASSENT_LOG_DEBUG,
-               "decided", "gtrid=%s outcome=%s reason=%s ms=%u", text,
+    assent_log(level, "decided", "gtrid=%s outcome=%s reason=%s ms=%u", text,
                assent_outcome_name((int)m->outcome), assent_log_quote(t->reason_text),
                t->decided_ms);
 }
@@ -335,13 +340,16 @@ static void note_evidence(struct server *server, struct transaction *t,
 {
     const struct assent_message *message = &event->message;
     const struct assent_coord_branch *b;
+    char evidence[ASSENT_REASON_MAX + 1];
 
     if (event->kind != ASSENT_COORD_EV_MESSAGE || message->kind != ASSENT_MSG_ACK ||
         message->branch == 0 || message->branch > t->machine.branch_count)
         return;
     b = &t->machine.branches[message->branch - 1];
-    if (b->result > ASSENT_RESULT_ABORTED)
-        evidence_format(participants_name(server, b->participant), b->result, text, t->reason_text);
+    if (b->result <= ASSENT_RESULT_ABORTED)
+        return;
+    evidence_format(participants_name(server, b->participant), b->result, text, evidence);
+    transactions_set_text(&t->reason_text, evidence);
 }
 
 void driver_step(struct server *server, struct transaction *t, struct assent_coord_event *event,
@@ -391,6 +399,8 @@ int driver_enlist(struct server *server, struct transaction *t,
                 return ASSENT_E_INVALID;
             return t->machine.phase == ASSENT_COORD_ACTIVE ? 0 : ASSENT_E_STATE;
         }
+    /* Who begins step by step has room for them all, and a one-shot names them at once. */
+    ASSENT_ASSERT(t->machine.branch_count < t->branch_max || t->branch_max == ASSENT_BRANCHES_MAX);
     server->enlist_error = ASSENT_E_STATE;
     driver_step(server, t, &event, NULL);
     if (server->enlist_error == 0) {
@@ -561,19 +571,27 @@ static void answer_without_machine(struct server *server, struct session *sessio
         driver_send(server, session, NULL, &server->actions.items[i].message, 0, NULL);
 }
 
+static void ignore(const struct session *session, const struct assent_message *message,
+                   const char *event)
+{
+    char text[ASSENT_GTRID_TEXT + 1];
+
+    assent_gtrid_format(&message->gtrid, text);
+    assent_log(ASSENT_LOG_WARN, event, "gtrid=%s branch=%u from=%u name=%s kind=%s", text,
+               message->branch, message->from, assent_log_quote(session->name),
+               assent_message_name((int)message->kind));
+}
+
 void driver_message(struct server *server, struct session *session, const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
     struct assent_coord_event event = {.kind = ASSENT_COORD_EV_MESSAGE, .message = *message};
     struct transaction *t;
-    char text[ASSENT_GTRID_TEXT + 1];
 
-    assent_gtrid_format(&message->gtrid, text);
     if (memcmp(wire->u.branch.log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES) !=
             0 ||
         !outcomes_is_ours(server, &message->gtrid)) {
-        assent_log(ASSENT_LOG_WARN, "foreign_gtrid_ignored", "gtrid=%s name=%s kind=%s", text,
-                   assent_log_quote(session->name), assent_message_name((int)message->kind));
+        ignore(session, message, "foreign_gtrid_ignored");
         return;
     }
     if (message->kind == ASSENT_MSG_WORK_REPLY) {
@@ -582,16 +600,11 @@ void driver_message(struct server *server, struct session *session, const struct
     }
     t = transactions_find(&server->transactions, &message->gtrid);
     if (!speaks_for_branch(message))
-        assent_log(ASSENT_LOG_WARN, "member_of_another_ignored",
-                   "gtrid=%s branch=%u from=%u name=%s kind=%s", text, message->branch,
-                   message->from, assent_log_quote(session->name),
-                   assent_message_name((int)message->kind));
+        ignore(session, message, "member_of_another_ignored");
     else if (t == NULL)
         answer_without_machine(server, session, wire);
     else if (has_branch_at(server, t, session, message->branch))
         driver_step(server, t, &event, wire->u.branch.reason_text);
     else
-        assent_log(ASSENT_LOG_WARN, "branch_of_another_ignored",
-                   "gtrid=%s branch=%u name=%s kind=%s", text, message->branch,
-                   assent_log_quote(session->name), assent_message_name((int)message->kind));
+        ignore(session, message, "branch_of_another_ignored");
 }

@@ -205,7 +205,7 @@ static void resolve_live(struct session *session, const struct assent_wire *wire
     if (!session_wait(session, t, wire->request, false))
         return;
     audit(session, wire, assent_coord_phase_name((int)t->machine.phase));
-    text_copy(t->reason_text, sizeof(t->reason_text), "");
+    transactions_set_text(&t->reason_text, "");
     driver_step(session->server, t, &event, wire->u.operate.reason);
 }
 

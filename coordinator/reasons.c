@@ -24,8 +24,12 @@ void text_mend(char *text)
 
 void text_copy(char *to, size_t size, const char *from)
 {
-    snprintf(to, size, "%s", from);
-    text_mend(to);
+    size_t length = strnlen(from, size - 1);
+
+    memcpy(to, from, length);
+    to[length] = '\0';
+    if (from[length] != '\0')
+        text_mend(to);
 }
 
 struct sentence {

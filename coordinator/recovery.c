@@ -5,6 +5,7 @@
 
 #include "driver.h"
 #include "gtrid.h"
+#include "rng.h"
 #include "server.h"
 
 #define STEP_RECORDS         512
@@ -30,10 +31,21 @@ static void report_damaged(struct server *server, const void *key, size_t key_si
                assent_error_name(error));
 }
 
+static uint32_t highest_branch(const struct assent_coord_record *record)
+{
+    uint32_t highest = record->branch_count;
+
+    for (uint32_t i = 0; i < record->branch_count; i++)
+        if (record->branches[i].number > highest)
+            highest = record->branches[i].number;
+    return highest;
+}
+
 static void resume(struct server *server, const struct assent_coord_record *record)
 {
-    struct transaction *t = transactions_add(&server->transactions, &record->gtrid);
-    uint64_t now_ms = assent_now_ms(), wall_ms = assent_wall_ms(), ran_ms = 0, seed;
+    struct transaction *t =
+        transactions_add(&server->transactions, &record->gtrid, highest_branch(record));
+    uint64_t now_ms = assent_now_ms(), wall_ms = assent_wall_ms(), ran_ms = 0;
 
     if (t == NULL)
         assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=transaction");
@@ -43,14 +55,14 @@ static void resume(struct server *server, const struct assent_coord_record *reco
     t->begun_wall_ms = record->begun_wall_ms;
     t->begun_ms = now_ms - (ran_ms < now_ms ? ran_ms : now_ms);
     t->decided_ms = record->decided_ms;
-    text_copy(t->key, sizeof(t->key), record->key);
-    text_copy(t->reason_text, sizeof(t->reason_text), record->reason_text);
+    transactions_set_text(&t->key, record->key);
+    transactions_set_text(&t->reason_text, record->reason_text);
     for (uint32_t i = 0; i < record->branch_count; i++) {
         t->branches[record->branches[i].number - 1].voted_ms = record->branches[i].voted_ms;
         t->branches[record->branches[i].number - 1].done_ms = record->branches[i].done_ms;
     }
-    assent_random_bytes(&seed, sizeof(seed));
-    assent_coord_recover(&t->machine, &server->coord, record, now_ms, seed, &server->actions);
+    assent_coord_recover(&t->machine, &server->coord, record, now_ms, assent_rng_next(&server->rng),
+                         &server->actions);
     driver_carry_out(server, t);
     server->recovery.resumed++;
 }

@@ -229,6 +229,7 @@ static int open_log(struct server *server, char *error, size_t error_size)
     server->coord = options_coord_config(options, assent_store_incarnation(server->store));
     server->sequence = 1;
     assent_random_bytes(&server->life, sizeof(server->life));
+    assent_random_bytes(&server->rng, sizeof(server->rng));
     r = keep_id(server, error, error_size);
     if (r == 0)
         r = participants_load(server, error, error_size);

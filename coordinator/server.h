@@ -67,6 +67,7 @@ struct server {
     struct sessions sessions;
     uint32_t session_count;
     struct operations operations;
+    uint64_t rng;            /* seeds the machines' jitter */
     uint64_t life;           /* random: two that have the same incarnation are told apart */
     uint64_t audit_last;     /* number of the last record of a manual act */
     uint64_t unacknowledged; /* outcomes that are mixed or a hazard, and nobody has seen to */

@@ -8,6 +8,8 @@
 
 #define UNUSED_MAX 4096
 
+static const char empty[] = "";
+
 uint64_t gtrid_order(const struct assent_gtrid *gtrid)
 {
     return (uint64_t)assent_gtrid_incarnation(gtrid) << 40 | assent_gtrid_sequence(gtrid);
@@ -30,10 +32,11 @@ void transactions_fini(struct transactions *table)
 
     HASH_ITER (hh, table->by_order, t, next)
         transactions_remove(t);
-    while ((t = table->unused) != NULL) {
-        table->unused = t->of_owner.tqe_next;
-        free(t);
-    }
+    for (size_t i = 0; i < BRANCH_SIZES; i++)
+        while ((t = table->unused[i]) != NULL) {
+            table->unused[i] = t->of_owner.tqe_next;
+            free(t);
+        }
     table->unused_count = 0;
 }
 
@@ -56,42 +59,85 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
         t->table->due(t, t->table->context);
 }
 
-struct transaction *transactions_add(struct transactions *table, const struct assent_gtrid *gtrid)
+static size_t size_class(uint32_t branch_max)
 {
-    struct transaction *t = table->unused;
+    size_t i = 0;
 
+    while ((1u << i) < branch_max)
+        i++;
+    return i;
+}
+
+/* In one piece: the transaction, its machine's branches, their contexts. */
+static struct transaction *take_memory(struct transactions *table, size_t class)
+{
+    uint32_t branch_max = 1u << class;
+    size_t size = offsetof(struct transaction, machine.branches) +
+                  branch_max * sizeof(struct assent_coord_branch);
+    size_t contexts_at = (size + 7) & ~(size_t)7;
+    struct transaction *t = table->unused[class];
+
+    size = contexts_at + branch_max * sizeof(struct branch_context);
     if (t != NULL) {
-        table->unused = t->of_owner.tqe_next;
+        table->unused[class] = t->of_owner.tqe_next;
         table->unused_count--;
-        memset(t, 0, sizeof(*t));
     } else {
-        t = calloc(1, sizeof(*t));
+        t = malloc(size);
         if (t == NULL)
             return NULL;
     }
+    memset(t, 0, size);
+    t->branch_max = branch_max;
+    t->branches = (struct branch_context *)(void *)((char *)t + contexts_at);
+    return t;
+}
+
+struct transaction *transactions_add(struct transactions *table, const struct assent_gtrid *gtrid,
+                                     uint32_t branch_max)
+{
+    struct transaction *t = take_memory(table, size_class(branch_max));
+
+    if (t == NULL)
+        return NULL;
     t->table = table;
     t->order = gtrid_order(gtrid);
     t->armed_ms = ASSENT_NO_TIMER;
+    t->key = t->traceparent = t->reason_text = empty;
     TAILQ_INIT(&t->waiters);
     evtimer_assign(&t->timer, table->base, on_timer, t);
     HASH_ADD(hh, table->by_order, order, sizeof(t->order), t);
     return t;
 }
 
+void transactions_set_text(const char **text, const char *to)
+{
+    const char *copy = to[0] == '\0' ? empty : strdup(to);
+
+    if (copy == NULL)
+        assent_panic(1, "no_memory", "what=text");
+    if (*text != empty)
+        free((char *)(uintptr_t)*text);
+    *text = copy;
+}
+
 void transactions_remove(struct transaction *t)
 {
     struct transactions *table = t->table;
+    size_t class = size_class(t->branch_max);
 
     ASSENT_ASSERT(TAILQ_EMPTY(&t->waiters) && t->owner == NULL);
     event_del(&t->timer);
     transactions_release_work(t);
+    transactions_set_text(&t->key, "");
+    transactions_set_text(&t->traceparent, "");
+    transactions_set_text(&t->reason_text, "");
     HASH_DEL(table->by_order, t);
     if (table->unused_count == UNUSED_MAX) {
         free(t);
         return;
     }
-    t->of_owner.tqe_next = table->unused;
-    table->unused = t;
+    t->of_owner.tqe_next = table->unused[class];
+    table->unused[class] = t;
     table->unused_count++;
 }
 
@@ -165,7 +211,7 @@ void transactions_release_work(struct transaction *t)
 {
     if (t->work_bytes == 0)
         return;
-    for (size_t i = 0; i < ASSENT_BRANCHES_MAX; i++) {
+    for (uint32_t i = 0; i < t->branch_max; i++) {
         free(t->branches[i].work);
         t->branches[i].work = NULL;
         t->branches[i].work_size = 0;

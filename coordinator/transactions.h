@@ -4,7 +4,8 @@
  * Deliberately not here: what happens to a transaction (driver.c) and finished ones (outcomes.c).
  *
  * Life of a transaction: add -> (machine initialised by the caller) -> arm after each step ->
- * remove. A removed one is used again for a later add.
+ * remove. A removed one is used again for a later add. Millions may be in doubt, so each takes only
+ * the memory that its branches need.
  */
 #ifndef ASSENT_COORDINATOR_TRANSACTIONS_H
 #define ASSENT_COORDINATOR_TRANSACTIONS_H
@@ -43,7 +44,6 @@ struct transaction {
     UT_hash_handle hh;
     struct transactions *table;
     uint64_t order; /* the gtrid's incarnation and sequence: unique in one log */
-    struct assent_coord machine;
     struct event timer;
     uint64_t armed_ms; /* when the timer fires, ASSENT_NO_TIMER if it is not set */
     struct waiters waiters;
@@ -54,16 +54,20 @@ struct transaction {
     uint64_t begun_wall_ms; /* for people */
     uint64_t begun_ms;
     uint32_t asked_ms, decided_ms, ended_ms; /* after begun: commit asked for, decided, obeyed */
-    char key[ASSENT_KEY_MAX + 1];
-    char traceparent[ASSENT_TRACEPARENT_MAX + 1];
-    char reason_text[ASSENT_REASON_MAX + 1];
-    struct branch_context branches[ASSENT_BRANCHES_MAX];
+    const char *key, *traceparent, *reason_text; /* "" or its own: see transactions_set_text() */
+    uint32_t branch_max;
+    struct branch_context *branches; /* so many */
+    struct assent_coord machine;     /* with memory for so many branches only; last */
 };
 TAILQ_HEAD(owned_transactions, transaction);
 
+/* branch_max is a power of two, and these are its logarithms. */
+#define BRANCH_SIZES 7
+_Static_assert(1 << (BRANCH_SIZES - 1) == ASSENT_BRANCHES_MAX, "the largest size holds them all");
+
 struct transactions {
-    struct transaction *by_order; /* in rising order from the head */
-    struct transaction *unused;   /* linked by of_owner.tqe_next */
+    struct transaction *by_order;             /* in rising order from the head */
+    struct transaction *unused[BRANCH_SIZES]; /* linked by of_owner.tqe_next */
     size_t unused_count;
     size_t work_bytes; /* held by all of them */
     struct event_base *base;
@@ -77,9 +81,10 @@ void transactions_init(struct transactions *table, struct event_base *base,
 void transactions_fini(struct transactions *table);
 size_t transactions_count(const struct transactions *table);
 
-/* A transaction without a machine yet; NULL when there is no memory. Its order must be above all
- * others, or transactions_sort must follow. */
-struct transaction *transactions_add(struct transactions *table, const struct assent_gtrid *gtrid);
+/* A transaction without a machine yet, for at least so many branches; NULL when there is no memory.
+ * Its order must be above all others, or transactions_sort must follow. */
+struct transaction *transactions_add(struct transactions *table, const struct assent_gtrid *gtrid,
+                                     uint32_t branch_max);
 /* It must have no waiters and no owner. */
 void transactions_remove(struct transaction *transaction);
 struct transaction *transactions_find(const struct transactions *table,
@@ -91,6 +96,8 @@ uint64_t transactions_lowest(const struct transactions *table);
 
 /* Sets the timer to machine.timer_ms. No system call; at most O(log n). */
 void transactions_arm(struct transaction *transaction);
+/* Makes one of its texts a copy of another text; without memory the process ends. */
+void transactions_set_text(const char **text, const char *to);
 /* Copies one-shot work for a branch: false when there is no memory. */
 bool transactions_hold_work(struct transaction *transaction, uint32_t branch, const void *work,
                             size_t size);

@@ -167,7 +167,7 @@ static uint64_t next_timer(const struct assent_coord *m)
 void assent_coord_init(struct assent_coord *machine, const struct assent_gtrid *gtrid,
                        const struct assent_coord_begin *begin)
 {
-    memset(machine, 0, sizeof(*machine));
+    memset(machine, 0, offsetof(struct assent_coord, branches));
     machine->gtrid = *gtrid;
     machine->protocol = begin->protocol;
     machine->termination = begin->termination;
@@ -238,7 +238,8 @@ static void load_record(struct assent_coord *m, const struct assent_coord_record
 
         /* A branch that the record leaves out voted read-only and has nothing to obey. */
         while (m->branch_count < from->number)
-            m->branches[m->branch_count++].vote = ASSENT_VOTE_READ_ONLY;
+            m->branches[m->branch_count++] =
+                (struct assent_coord_branch){.vote = ASSENT_VOTE_READ_ONLY};
         to->participant = from->participant;
         to->epoch = from->epoch;
         to->vote = from->vote;

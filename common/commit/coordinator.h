@@ -99,7 +99,9 @@ struct assent_coord {
     uint64_t timer_ms; /* give a TIMER event then; ASSENT_NO_TIMER: none */
     uint64_t rng;
     uint32_t branch_count;
-    struct assent_coord_branch branches[ASSENT_BRANCHES_MAX]; /* number 1 is [0] */
+    /* Number 1 is [0]. Last, so that a machine that never gets more branches can do with less
+     * memory: nothing beyond branch_count is looked at. */
+    struct assent_coord_branch branches[ASSENT_BRANCHES_MAX];
 };
 
 enum assent_coord_event_kind {

@@ -42,6 +42,11 @@ void assent_log_setup(enum assent_log_level level, enum assent_log_format format
     atomic_store(&line_format, (int)format);
 }
 
+bool assent_log_wants(enum assent_log_level level)
+{
+    return (int)level >= atomic_load_explicit(&threshold, memory_order_relaxed);
+}
+
 static int find(const char *const *names, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)

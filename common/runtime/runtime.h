@@ -30,6 +30,8 @@ void assent_log(enum assent_log_level level, const char *event, const char *fiel
     __attribute__((format(printf, 3, 4)));
 void assent_log_va(enum assent_log_level level, const char *event, const char *fields,
                    va_list arguments) __attribute__((format(printf, 3, 0)));
+/* Whether lines of that level are written: for callers that would prepare one for nothing. */
+bool assent_log_wants(enum assent_log_level level);
 /* Quotes text for one log line into a per-thread ring of 8 buffers; escapes control bytes. */
 const char *assent_log_quote(const char *text);
 

@@ -51,7 +51,7 @@ static void teardown(struct fixture *f)
 static struct transaction *add(struct fixture *f, uint32_t incarnation, uint64_t sequence)
 {
     struct assent_gtrid gtrid = assent_gtrid_make(1000, 1, incarnation, sequence);
-    struct transaction *t = transactions_add(&f->table, &gtrid);
+    struct transaction *t = transactions_add(&f->table, &gtrid, 3);
 
     assert_non_null(t);
     assent_coord_init(&t->machine, &gtrid,
@@ -118,13 +118,42 @@ static void a_removed_transaction_is_used_again_clean(void **state)
     first = add(&f, 1, 1);
     assert_true(transactions_hold_work(first, 3, "work", 4));
     assert_int_equal(f.table.work_bytes, 4);
-    memcpy(first->reason_text, "why", 4);
+    transactions_set_text(&first->reason_text, "why");
     transactions_remove(first);
     assert_int_equal(f.table.work_bytes, 0);
     second = add(&f, 1, 2);
     assert_ptr_equal(second, first);
     assert_int_equal(second->reason_text[0], '\0');
     assert_null(second->branches[2].work);
+    teardown(&f);
+}
+
+static void each_has_room_for_the_branches_that_it_was_asked_for(void **state)
+{
+    struct transaction *t[ASSENT_BRANCHES_MAX];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    for (uint32_t count = 1; count <= ASSENT_BRANCHES_MAX; count++) {
+        struct assent_gtrid gtrid = assent_gtrid_make(1000, 1, 1, count);
+
+        t[count - 1] = transactions_add(&f.table, &gtrid, count);
+        assert_in_range(t[count - 1]->branch_max, count, ASSENT_BRANCHES_MAX);
+        /* Written to the last byte: the sanitizers see what is beyond. */
+        memset(t[count - 1]->machine.branches, 0xff,
+               t[count - 1]->branch_max * sizeof(struct assent_coord_branch));
+        assert_true(transactions_hold_work(t[count - 1], count, "work", 4));
+    }
+    for (uint32_t count = 1; count <= ASSENT_BRANCHES_MAX; count++)
+        transactions_remove(t[count - 1]);
+    for (uint32_t count = 1; count <= ASSENT_BRANCHES_MAX; count++) {
+        struct assent_gtrid gtrid = assent_gtrid_make(1000, 1, 2, count);
+
+        t[count - 1] = transactions_add(&f.table, &gtrid, count);
+        assert_int_equal(t[count - 1]->machine.branches[count - 1].participant, 0);
+        assert_null(t[count - 1]->branches[count - 1].work);
+    }
     teardown(&f);
 }
 
@@ -182,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_transaction_is_found_by_its_whole_gtrid),
         cmocka_unit_test(the_lowest_order_survives_sorting_and_removal),
         cmocka_unit_test(a_removed_transaction_is_used_again_clean),
+        cmocka_unit_test(each_has_room_for_the_branches_that_it_was_asked_for),
         cmocka_unit_test(timers_fire_in_their_order_and_not_early),
         cmocka_unit_test(a_timer_moves_both_ways),
     };
