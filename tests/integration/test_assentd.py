@@ -323,7 +323,7 @@ def test_admin_answers_from_the_start(cluster):
     assert get("/livez") == 200
     assert get("/readyz") in (200, 503)
     wait_until(lambda: get("/readyz") == 200, "ready")
-    assert coordinator.process.has_line("started")
+    coordinator.process.wait_line("started")
 
 
 def test_every_crash_point_is_used():
