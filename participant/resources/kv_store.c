@@ -149,7 +149,9 @@ static int lock_directory(struct kv_store *store, const char *directory, char *e
     return 0;
 }
 
-/* A file cut short would end the process by SIGBUS at some later read. */
+/* A file cut short would end the process by SIGBUS at some later read. To know one it is made as
+ * long as its map (sparse: that takes no blocks): LMDB itself may leave it short of its last page,
+ * if that was taken and freed in one transaction. */
 static int check_file_size(struct kv_store *store, char *error)
 {
     MDB_envinfo info;
@@ -167,6 +169,8 @@ static int check_file_size(struct kv_store *store, char *error)
                  (long long)file.st_size);
         return ASSENT_E_CORRUPT;
     }
+    if ((uint64_t)file.st_size < info.me_mapsize && ftruncate(fd, (off_t)info.me_mapsize) != 0)
+        return fail(errno, "making it as long as its map", error);
     return 0;
 }
 

@@ -195,7 +195,8 @@ static void a_file_cut_short_is_refused(void **state)
     driver_close(d);
     snprintf(path, sizeof(path), "%s/data.mdb", d->directory);
     assert_int_equal(stat(path, &file), 0);
-    assert_int_equal(truncate(path, file.st_size - 4096), 0);
+    assert_true(file.st_size >= 16 << 20); /* as its map: LMDB alone may leave it short of a page */
+    assert_int_equal(truncate(path, 5 * 4096), 0);
     assert_int_equal(driver_open(d), ASSENT_E_CORRUPT);
     assert_non_null(strstr(d->error, "cut short"));
     assert_non_null(strstr(d->error, d->directory));
