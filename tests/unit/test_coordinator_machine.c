@@ -1,48 +1,7 @@
 /* test_coordinator_machine.c: the coordinator's machine, event by event. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <string.h>
 
-#include "coordinator.h"
-#include "gtrid.h"
-
-static const struct assent_coord_config config = {
-    .incarnation = 7,
-    .prepare_timeout_ms = 1000,
-    .precommit_timeout_ms = 500,
-    .retry_min_ms = 100,
-    .retry_max_ms = 1000,
-    .abort_delivery_ms = 5000,
-};
-
-static struct assent_coord m;
-static struct assent_coord_actions acts;
-
-static void step(struct assent_coord_event event)
-{
-    assent_coord_step(&m, &config, &event, &acts);
-}
-
-static unsigned count(enum assent_coord_action_kind kind)
-{
-    unsigned n = 0;
-
-    for (size_t i = 0; i < acts.count; i++)
-        n += acts.items[i].kind == kind;
-    return n;
-}
-
-static unsigned sent(enum assent_message_kind kind)
-{
-    unsigned n = 0;
-
-    for (size_t i = 0; i < acts.count; i++)
-        n += acts.items[i].kind == ASSENT_COORD_ACT_SEND && acts.items[i].message.kind == kind;
-    return n;
-}
+#include "coord_fixture.h"
 
 /* Position of the first action of a kind, or the number of actions. */
 static size_t where(enum assent_coord_action_kind kind)
@@ -52,14 +11,6 @@ static size_t where(enum assent_coord_action_kind kind)
     while (i < acts.count && acts.items[i].kind != kind)
         i++;
     return i;
-}
-
-static bool logs(enum assent_coord_record_kind record, bool forced)
-{
-    for (size_t i = 0; i < acts.count; i++)
-        if (acts.items[i].kind == ASSENT_COORD_ACT_LOG && acts.items[i].record == record)
-            return acts.items[i].forced == forced;
-    return false;
 }
 
 static void begin_as(struct assent_coord_begin begin, uint32_t branches)
