@@ -16,6 +16,7 @@ cycles=${CYCLES:-200}
 replies=${REPLIES:-1000}
 schedules=${SCHEDULES:-2000000}
 jobs=${JOBS:-2}
+waiting_jobs=$((2 * jobs)) # of what waits for processes and time-outs more than it computes
 only=" $* "
 
 mkdir -p "$out/logs" "$out/tmp" || exit 1
@@ -71,7 +72,8 @@ unit() {
     local name=$1
     shift
     rm -f "$out/$name/meson-logs/testlog.json"
-    meson test -C "$out/$name" --no-rebuild --suite unit --print-errorlogs "$@"
+    meson test -C "$out/$name" --no-rebuild --suite unit --num-processes "$waiting_jobs" \
+        --print-errorlogs "$@"
     local status=$?
     cp "$out/$name/meson-logs/testlog.json" "$out/logs/unit-$name.json" || return 1
     return $status
@@ -141,12 +143,13 @@ stage replay replay
 stage model model
 stage mutants mutants
 export ASSENT_CYCLES=$cycles ASSENT_REPLIES=$replies
-stage integration pytests integration gcc 1 -n "$jobs" tests/integration
+stage integration pytests integration gcc 1 -n "$waiting_jobs" tests/integration
 export ASSENT_CYCLES=$((cycles / 2)) ASSENT_REPLIES=$((replies / 5))
 # Left out: what AddressSanitizer makes impossible, and no other stage leaves out (marker "plain").
-stage integration-asan pytests integration-asan asan 4 -n "$jobs" -m "not plain" tests/integration
+stage integration-asan pytests integration-asan asan 4 -n "$waiting_jobs" -m "not plain" \
+    tests/integration
 stage release-smoke pytests release-smoke release 1 tests/integration/test_smoke.py
-stage lint pytests lint gcc 1 tests/lint
+stage lint pytests lint gcc 1 -n "$jobs" tests/lint
 
 rm -rf "${out:?}/tmp"
 exec /usr/bin/python3 tests/lib/count.py total "$out/logs"
