@@ -76,3 +76,53 @@ void outcomes_answer(struct server *server, const struct assent_gtrid *gtrid, st
         set(answer, ASSENT_OUTCOME_ABORTED, true, assent_coord_phase_name(ASSENT_COORD_ENDED),
             assent_reason_text(ASSENT_REASON_PRESUMED));
 }
+
+/* --- participants that ask --- */
+
+/* A branch was ended against what stands, and says so only now: kept for a person to see. */
+static void late_result(struct server *server, const struct session *session,
+                        const struct assent_coord_record *found, const struct assent_wire *wire)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    const struct participant *p =
+        participants_of_branch(server, session, found, message->branch, wire->u.branch.resource);
+    struct assent_coord_record record;
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    if (p == NULL || !assent_coord_late_result(found, message, p->number, &record))
+        return;
+    if (found == NULL || found->acknowledged ||
+        (found->outcome != ASSENT_OUTCOME_MIXED && found->outcome != ASSENT_OUTCOME_HAZARD))
+        server->unacknowledged++;
+    evidence_format(p->full, message->result, wire->u.branch.reason_text, record.reason_text);
+    assent_gtrid_format(&message->gtrid, gtrid);
+    server->metrics.alarms++;
+    assent_log(ASSENT_LOG_ERROR, "branch_contradicts",
+               "gtrid=%s branch=%u participant=%s decision=%s result=%s outcome=%s reason=%s",
+               gtrid, message->branch, p->full, assent_decision_name((int)record.decision),
+               assent_log_quote(assent_branch_result_name((int)message->result)),
+               assent_outcome_name((int)record.outcome), assent_log_quote(record.reason_text));
+    if (found == NULL)
+        recent_add(&server->recent, &message->gtrid);
+    operate_put_outcome(server, &record, 0, false);
+}
+
+void outcomes_message(struct server *server, struct session *session,
+                      const struct assent_wire *wire)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    struct assent_coord_record record;
+    int r = outcomes_read(server, &message->gtrid, &record);
+
+    if (r != 0 && (r != ASSENT_E_NOT_FOUND || !operate_presumes(server, &message->gtrid)))
+        return;
+    if (message->kind == ASSENT_MSG_ACK) {
+        late_result(server, session, r == 0 ? &record : NULL, wire);
+        if (r == 0 && record.acknowledged)
+            operate_send_forget(server, &record);
+        return;
+    }
+    assent_coord_answer_unknown(&server->coord, r == 0 ? &record : NULL, message, &server->actions);
+    for (size_t i = 0; i < server->actions.count; i++)
+        driver_send(server, session, NULL, &server->actions.items[i].message, 0, NULL);
+}

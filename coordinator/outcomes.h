@@ -9,7 +9,9 @@
 #include "record.h"
 
 struct answer;
+struct assent_wire;
 struct server;
+struct session;
 
 /* This coordinator's number, an incarnation it has had, a sequence it has handed out. */
 bool outcomes_is_ours(const struct server *server, const struct assent_gtrid *gtrid);
@@ -19,5 +21,9 @@ ASSENT_CHECKED int outcomes_read(struct server *server, const struct assent_gtri
 /* Answers for any gtrid, live or not. */
 void outcomes_answer(struct server *server, const struct assent_gtrid *gtrid,
                      struct answer *ret_answer);
+/* A participant's message: what is on record answers, or its absence. A damaged record answers
+ * nothing. */
+void outcomes_message(struct server *server, struct session *session,
+                      const struct assent_wire *wire);
 
 #endif
