@@ -119,8 +119,16 @@ static void on_workers(evutil_socket_t fd, short events, void *context)
     struct assent_participant *agent = context;
 
     (void)fd;
-    (void)events;
-    agent_workers_process(agent->workers);
+    agent_workers_process(agent->workers, events & EV_READ);
+    if (agent_workers_ready(agent->workers))
+        event_active(agent->workers_event, EV_TIMEOUT, 0);
+}
+
+void agent_submit(struct assent_participant *agent, struct agent_job *job)
+{
+    agent_workers_submit(agent->workers, job);
+    if (agent_workers_ready(agent->workers))
+        event_active(agent->workers_event, EV_TIMEOUT, 0);
 }
 
 static void on_watch(evutil_socket_t fd, short events, void *context)

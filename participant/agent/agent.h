@@ -98,6 +98,8 @@ void agent_settings_free(struct assent_participant_options *options);
 struct assent_net_limits agent_net_limits(const struct assent_participant *agent);
 
 /* agent.c */
+/* The job comes back to agent_driver_worked(), never from inside this call. */
+void agent_submit(struct assent_participant *agent, struct agent_job *job);
 /* The resource of that name; "" is the first. NULL: none. */
 struct agent_resource *agent_resource_find(struct assent_participant *agent, const char *name);
 /* Our hello; the address is the listener's. */

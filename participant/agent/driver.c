@@ -93,6 +93,7 @@ static void call_resource(const struct agent_step *step, const struct assent_par
     job->operation = action->operation;
     job->with_begin = action->with_begin;
     job->with_work = action->with_work;
+    job->call.no_reply = action->with_work;
     job->call.id = agent_branch_rm_id(branch);
     job->call.timeout_ms = work_timeout_ms(step);
     job->context = branch;
@@ -103,7 +104,7 @@ static void call_resource(const struct agent_step *step, const struct assent_par
                 sizeof(job->call.traceparent) - 1);
     }
     agent->work_bytes += bytes.size;
-    agent_workers_submit(agent->workers, job);
+    agent_submit(agent, job);
 }
 
 static void alarm_person(const struct agent_branch *branch)

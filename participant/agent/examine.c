@@ -218,5 +218,5 @@ void agent_examine_ask(struct agent_link *link, struct agent_resource *resource,
     job->request = wire->request;
     job->connection = agent_link_connection(link);
     agent->queries++;
-    agent_workers_submit(agent->workers, job);
+    agent_submit(agent, job);
 }

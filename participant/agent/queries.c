@@ -37,7 +37,7 @@ void agent_queries_ask(struct assent_participant *agent, struct agent_link *link
     job->request = wire->request;
     job->connection = agent_link_connection(link);
     agent->queries++;
-    agent_workers_submit(agent->workers, job);
+    agent_submit(agent, job);
 }
 
 void agent_queries_answer(struct assent_participant *agent, struct agent_job *job)

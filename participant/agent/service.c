@@ -139,7 +139,7 @@ static void begin_probe(struct agent_resource *resource)
     resource->service.probing = true;
     resource->service.again = false;
     event_del(&resource->service.timer);
-    agent_workers_submit(resource->agent->workers, job);
+    agent_submit(resource->agent, job);
 }
 
 static void on_timer(evutil_socket_t fd, short events, void *context)

@@ -18,7 +18,7 @@ static void forget_at_resource(struct assent_participant *agent, const struct ag
     job->operation = ASSENT_OP_FORGET;
     job->call.id = agent_branch_rm_id(branch);
     job->context = branch->log;
-    agent_workers_submit(agent->workers, job);
+    agent_submit(agent, job);
 }
 
 static void remove_branch(struct assent_participant *agent, struct agent_branch *branch)
@@ -89,7 +89,7 @@ void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator
         struct agent_job *job = STAILQ_FIRST(&again);
 
         STAILQ_REMOVE_HEAD(&again, link);
-        agent_workers_submit(agent->workers, job);
+        agent_submit(agent, job);
     }
     for (branch = TAILQ_FIRST(&log->ended); branch; branch = next) {
         next = TAILQ_NEXT(branch, link);

@@ -413,47 +413,6 @@ int agent_workers_start(struct agent_workers *workers)
     return 0;
 }
 
-struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *work, size_t work_size)
-{
-    struct agent_job *job = calloc(1, sizeof(*job));
-    void *copy = work_size ? malloc(work_size) : NULL;
-
-    if (!job || (work_size && !copy)) {
-        free(copy);
-        free(job);
-        return NULL;
-    }
-    if (work_size)
-        memcpy(copy, work, work_size);
-    job->finisher = finisher;
-    job->call.work = copy;
-    job->call.work_size = work_size;
-    return job;
-}
-
-void agent_job_free(struct agent_job *job)
-{
-    if (!job)
-        return;
-    free((void *)(uintptr_t)job->call.work); /* ours: agent_job_new copied it */
-    free(job->call.reply);
-    free(job->command);
-    if (job->drop)
-        job->drop(job->context);
-    free(job);
-}
-
-void agent_lane_init(struct agent_lane *lane)
-{
-    STAILQ_INIT(&lane->waiting);
-    lane->busy = false;
-}
-
-bool agent_lane_idle(const struct agent_lane *lane)
-{
-    return !lane->busy && STAILQ_EMPTY(&lane->waiting);
-}
-
 /* On the loop: the job as far as nothing waits. False: the rest is for the threads. */
 static bool try_now(struct agent_job *job)
 {
@@ -481,8 +440,6 @@ static void dispatch(struct agent_workers *workers, struct agent_job *job)
     if (job->lane)
         job->lane->busy = true;
     if (try_now(job)) {
-        if (STAILQ_EMPTY(&workers->tried))
-            wake_loop(workers);
         STAILQ_INSERT_TAIL(&workers->tried, job, link);
         return;
     }
@@ -505,23 +462,30 @@ size_t agent_workers_pending(const struct agent_workers *workers)
     return workers->pending;
 }
 
+bool agent_workers_ready(const struct agent_workers *workers)
+{
+    return !STAILQ_EMPTY(&workers->tried);
+}
+
 int agent_workers_fd(const struct agent_workers *workers)
 {
     return workers->fd;
 }
 
-void agent_workers_process(struct agent_workers *workers)
+void agent_workers_process(struct agent_workers *workers, bool readable)
 {
     struct agent_jobs finished = STAILQ_HEAD_INITIALIZER(finished);
     uint64_t count;
 
-    /* Reset the descriptor before taking the queue: a job that ends in between wakes us again. */
-    if (read(workers->fd, &count, sizeof(count)) < 0)
-        ASSENT_ASSERT(errno == EAGAIN || errno == EINTR);
     STAILQ_CONCAT(&finished, &workers->tried);
-    pthread_mutex_lock(&workers->mutex);
-    STAILQ_CONCAT(&finished, &workers->finished);
-    pthread_mutex_unlock(&workers->mutex);
+    if (readable) {
+        /* Reset before taking the queue: a job that ends in between wakes us again. */
+        if (read(workers->fd, &count, sizeof(count)) < 0)
+            ASSENT_ASSERT(errno == EAGAIN || errno == EINTR);
+        pthread_mutex_lock(&workers->mutex);
+        STAILQ_CONCAT(&finished, &workers->finished);
+        pthread_mutex_unlock(&workers->mutex);
+    }
     while (!STAILQ_EMPTY(&finished)) {
         struct agent_job *job = STAILQ_FIRST(&finished);
         struct agent_lane *lane = job->lane;

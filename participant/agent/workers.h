@@ -74,9 +74,12 @@ bool agent_lane_idle(const struct agent_lane *lane);
 void agent_workers_submit(struct agent_workers *workers, struct agent_job *job);
 /* Jobs submitted and not yet given to done(). */
 size_t agent_workers_pending(const struct agent_workers *workers);
-/* Readable when process has something to do. Owned by the workers. */
+/* Whether process has something to do that was done on the loop. */
+bool agent_workers_ready(const struct agent_workers *workers);
+/* Readable when process has something to do that was done on a thread. Owned by the workers. */
 int agent_workers_fd(const struct agent_workers *workers);
-void agent_workers_process(struct agent_workers *workers);
+/* readable: the descriptor was, or may be. */
+void agent_workers_process(struct agent_workers *workers, bool readable);
 
 /* Asks the threads to end after the call that each is in, and waits up to timeout_ms for them.
  * False: a resource has not returned. Jobs not begun are dropped. */

@@ -45,7 +45,8 @@ struct work {
     struct kv_branch *branch;
     struct assent_call *call;
     uint64_t deadline_ms; /* of all waits; set by the first lock. 0: not yet */
-    json_t *results;
+    json_t *results;      /* NULL: nobody wants them */
+    unsigned command_count;
     size_t reply_bytes;
     unsigned line;
     const char *command;
@@ -128,10 +129,14 @@ static bool reserve_reply(struct work *work, size_t size)
 
 static bool add_result(struct work *work, const struct value *value)
 {
-    json_t *result =
-        json_pack("{s:s, s:s%}", "command", work->command, "key", work->key.data, work->key.size);
-    int rc = result == NULL ? -1 : 0;
+    json_t *result;
+    int rc;
 
+    if (work->results == NULL)
+        return true;
+    result =
+        json_pack("{s:s, s:s%}", "command", work->command, "key", work->key.data, work->key.size);
+    rc = result == NULL ? -1 : 0;
     if (rc == 0 && value != NULL)
         rc = json_object_set_new(
             result, "value", value->found ? json_stringn(value->data, value->size) : json_null());
@@ -431,7 +436,7 @@ static bool run_line(struct work *work, struct text line)
 
     if (word.size == 0)
         return true;
-    if (json_array_size(work->results) == KV_COMMANDS_MAX)
+    if (work->command_count++ == KV_COMMANDS_MAX)
         return FAIL(work, "line %u: over %u commands", work->line, KV_COMMANDS_MAX);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (!equals(word, commands[i].name))
@@ -477,15 +482,19 @@ static bool is_utf8(struct work *work)
 
 static bool reply(struct work *work)
 {
-    json_t *object = json_pack("{s:O}", "results", work->results);
-    char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
+    json_t *object;
+    char *text;
 
+    kv_result(work->call, ASSENT_RM_OK);
+    if (work->call->no_reply)
+        return true;
+    object = json_pack("{s:O}", "results", work->results);
+    text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
     json_decref(object);
     if (text == NULL)
         return FAIL(work, "out of memory");
     work->call->reply = text;
     work->call->reply_size = strlen(text);
-    kv_result(work->call, ASSENT_RM_OK);
     return true;
 }
 
@@ -501,9 +510,11 @@ void kv_work(struct kv *kv, struct kv_branch *branch, struct assent_call *call)
         kv_answer(call, ASSENT_RM_FAILED, "the branch is prepared already");
         return;
     }
-    work.results = json_array();
-    if (!(work.results != NULL ? is_utf8(&work) && run_lines(&work) && reply(&work)
-                               : FAIL(&work, "out of memory"))) {
+    if (!call->no_reply)
+        work.results = json_array();
+    if (!(work.results != NULL || call->no_reply
+              ? is_utf8(&work) && run_lines(&work) && reply(&work)
+              : FAIL(&work, "out of memory"))) {
         branch->failed = true;
         memcpy(branch->reason, call->reason, sizeof(branch->reason));
     }

@@ -250,8 +250,8 @@ static void wait_done(struct bench *bench, size_t count)
         struct pollfd fd = {agent_workers_fd(bench->workers), POLLIN, 0};
 
         assert_true(assent_now_ms() < end_ms);
-        poll(&fd, 1, 1000);
-        agent_workers_process(bench->workers);
+        agent_workers_process(bench->workers,
+                              !agent_workers_ready(bench->workers) && poll(&fd, 1, 1000) > 0);
     }
 }
 

@@ -63,6 +63,7 @@ struct assent_call {
      * would_wait, does nothing, and is called again on a thread without no_wait. Not for evidence.
      */
     bool no_wait;
+    bool no_reply; /* WORK: nobody will read a reply, so none need be made */
     char traceparent[ASSENT_TRACEPARENT_MAX + 1]; /* the application's; "" if it is not known */
     /* Filled by the operation: */
     bool would_wait;

@@ -1,0 +1,46 @@
+/* jobs.c: a job's memory, and the lanes that keep a branch's jobs in order, see workers.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "workers.h"
+
+struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *work, size_t work_size)
+{
+    struct agent_job *job = calloc(1, sizeof(*job));
+    void *copy = work_size ? malloc(work_size) : NULL;
+
+    if (!job || (work_size && !copy)) {
+        free(copy);
+        free(job);
+        return NULL;
+    }
+    if (work_size)
+        memcpy(copy, work, work_size);
+    job->finisher = finisher;
+    job->call.work = copy;
+    job->call.work_size = work_size;
+    return job;
+}
+
+void agent_job_free(struct agent_job *job)
+{
+    if (!job)
+        return;
+    free((void *)(uintptr_t)job->call.work); /* ours: agent_job_new copied it */
+    free(job->call.reply);
+    free(job->command);
+    if (job->drop)
+        job->drop(job->context);
+    free(job);
+}
+
+void agent_lane_init(struct agent_lane *lane)
+{
+    STAILQ_INIT(&lane->waiting);
+    lane->busy = false;
+}
+
+bool agent_lane_idle(const struct agent_lane *lane)
+{
+    return !lane->busy && STAILQ_EMPTY(&lane->waiting);
+}
