@@ -207,6 +207,17 @@ static void put_enlist(struct encoding *to, const struct assent_wire *from)
     to->u.enlist.participant = text(from->u.enlist.participant);
 }
 
+static void put_operate(struct encoding *to, const struct assent_wire *from)
+{
+    START(operate);
+    to->u.operate.action = (Assent__V1__Action)from->u.operate.action;
+    if (from->u.operate.has_gtrid)
+        to->u.operate.gtrid = gtrid(&from->u.operate.gtrid);
+    to->u.operate.force = from->u.operate.force;
+    to->u.operate.who = text(from->u.operate.who);
+    to->u.operate.reason = reason(to, from->u.operate.reason);
+}
+
 static int put_body(struct encoding *to, const struct assent_wire *from)
 {
     switch (from->kind) {
@@ -257,13 +268,7 @@ static int put_body(struct encoding *to, const struct assent_wire *from)
     case ASSENT_WIRE_INSPECTION:
         return put_inspection(to, from->u.inspection.json);
     case ASSENT_WIRE_OPERATE:
-        START(operate);
-        to->u.operate.action = (Assent__V1__Action)from->u.operate.action;
-        if (from->u.operate.has_gtrid)
-            to->u.operate.gtrid = gtrid(&from->u.operate.gtrid);
-        to->u.operate.force = from->u.operate.force;
-        to->u.operate.who = text(from->u.operate.who);
-        to->u.operate.reason = reason(to, from->u.operate.reason);
+        put_operate(to, from);
         return 0;
     case ASSENT_WIRE_RESOURCE_QUERY:
         START(resource_query);

@@ -1,6 +1,6 @@
 /*
- * fuzz_codec.c: any bytes into the decoder; the library's way must say the same about them, and what
- * is accepted must encode and decode again.
+ * fuzz_codec.c: any bytes into the decoder; the library's way must say the same about them, and
+ * what is accepted must encode and decode again.
  *
  *   CC=clang meson setup build-fuzz -Dfuzz=true -Dc_args=-fsanitize=fuzzer-no-link \
  *       -Db_sanitize=address,undefined -Db_lundef=false
