@@ -1,6 +1,6 @@
 /*
- * bench.h: what the parts of assent-bench share: its options, what one run and the ceilings
- * measured, and the processes under test.
+ * bench.h: what the parts of assent-bench share: its options, what was measured, and the processes
+ * under test.
  */
 #ifndef ASSENT_BENCH_H
 #define ASSENT_BENCH_H
@@ -11,13 +11,22 @@
 
 #include "assent/client.h"
 
-#define BENCH_IN_FLIGHT_MAX 65536
-#define BENCH_STEPS_MAX     16
-#define BENCH_WATCHED_MAX   64
-#define BENCH_PROCESSES_MAX (ASSENT_BRANCHES_MAX + BENCH_WATCHED_MAX + 2)
-#define BENCH_CONNECTIONS   8
-#define BENCH_RECORD_BYTES  128
-#define BENCH_ERROR_BYTES   512
+#define BENCH_IN_FLIGHT_MAX   65536
+#define BENCH_STEPS_MAX       16
+#define BENCH_WATCHED_MAX     64
+#define BENCH_PROCESSES_MAX   (ASSENT_BRANCHES_MAX + BENCH_WATCHED_MAX + 2)
+#define BENCH_CONNECTIONS_MAX 256
+#define BENCH_RECORD_BYTES    128
+#define BENCH_ERROR_BYTES     512
+#define BENCH_FDS_MAX         4096 /* which the bench itself stays far below */
+#define BENCH_PATH_BYTES      512
+
+/* How transactions are begun. */
+struct bench_step {
+    size_t in_flight; /* closed loop: so many, each answer is followed by the next; 0: open loop */
+    double rate;      /* open loop: tx/s, whether they are answered or not */
+    double percent;   /* of the fastest closed loop's rate, which is put into rate */
+};
 
 struct bench_options {
     const char *host, *admin; /* NULL host: start our own processes */
@@ -28,10 +37,11 @@ struct bench_options {
     const char *data_dir, *resource, *assentd, *agent;
     enum assent_protocol protocol;
     size_t branches;
-    size_t in_flight[BENCH_STEPS_MAX], step_count;
+    struct bench_step steps[2 * BENCH_STEPS_MAX]; /* closed loops first */
+    size_t step_count;
     size_t connections;
     uint64_t seconds, warmup_seconds, repeat;
-    bool wait, json, ceilings;
+    bool wait, json, ceiling;
 };
 
 /* A child, or a process whose CPU is watched. */
@@ -43,7 +53,7 @@ struct bench_process {
 
 /* Everything that bench_cluster_start() made and bench_cluster_stop() ends and removes. */
 struct bench_cluster {
-    char directory[512]; /* "" if none was made */
+    char directory[BENCH_PATH_BYTES]; /* "" if none was made */
     char address[64], admin[64];
     char names[ASSENT_BRANCHES_MAX][ASSENT_NAME_MAX + 1];
     struct bench_process processes[BENCH_PROCESSES_MAX];
@@ -58,7 +68,6 @@ struct bench_sample {
 };
 
 struct bench_result {
-    size_t in_flight;
     double seconds;
     uint64_t committed, aborted, unknown, errors;
     char first_problem[ASSENT_REASON_MAX + 1]; /* of what did not commit */
@@ -66,16 +75,39 @@ struct bench_result {
     struct bench_sample before, after;
 };
 
-struct bench_store_rate {
-    size_t outstanding;
-    double commits_per_s, records_per_s;
+/* One size of group commit. */
+struct bench_commits {
+    double per_s, records_per_s;
+    uint32_t p50_us;
 };
 
-struct bench_ceilings {
-    struct bench_store_rate store[BENCH_STEPS_MAX];
-    size_t store_count;
-    double round_trips_per_s;
-    size_t request_bytes, reply_bytes;
+#define BENCH_COMMIT_SIZES 5
+extern const size_t bench_commit_sizes[BENCH_COMMIT_SIZES]; /* in records */
+
+/* What the disk and the loopback allow. */
+struct bench_floor {
+    struct bench_commits commits[BENCH_COMMIT_SIZES];
+    double round_trips_per_s, messages_per_s;
+    uint32_t round_trip_p50_us;
+};
+
+/* What the ideal loop reached; all 0 if there is none for this resource. */
+struct bench_ideal {
+    double tx_per_s;
+    uint32_t p50_us, p99_us;
+};
+
+/* All that was measured one after the other, to be compared. */
+struct bench_turn {
+    struct bench_floor floor;
+    struct bench_ideal ideal;
+    struct bench_result result;
+};
+
+struct bench_latencies {
+    uint32_t *us;
+    size_t count, capacity;
+    bool sorted;
 };
 
 /* Set by SIGINT and SIGTERM: everything winds up. */
@@ -92,29 +124,57 @@ int bench_cluster_ready(const struct bench_cluster *cluster, size_t branches, ch
 /* sample.c */
 void bench_sample_take(const struct bench_cluster *cluster, struct bench_sample *ret_sample);
 
-/* load.c: a closed loop with in_flight transactions open; 0, or -1 with a sentence in error. */
+/* load.c: 0, or -1 with a sentence in error. */
 int bench_load_run(const struct bench_options *options, const struct bench_cluster *cluster,
-                   size_t in_flight, struct bench_result *ret_result, char *error,
+                   const struct bench_step *step, struct bench_result *ret_result, char *error,
                    size_t error_size);
 /* The work of one branch, for the given place in the loop. */
 void bench_work_text(const struct bench_options *options, size_t slot, char *text, size_t size);
 
-/* ceilings.c: what the disk and the loopback allow; in a directory of its own below data_dir. */
-int bench_ceilings_measure(const struct bench_options *options, struct bench_ceilings *ret_ceilings,
-                           char *error, size_t error_size);
+/* latencies.c: a quantile of none is 0. */
+void bench_latencies_add(struct bench_latencies *latencies, uint64_t us);
+uint32_t bench_latencies_quantile(struct bench_latencies *latencies, double q);
+void bench_latencies_fini(struct bench_latencies *latencies);
 
-/* directory.c: a fresh directory below parent, and its removal. */
+/* floor.c: in a directory of its own below data_dir. 0, or -1 with a sentence in error. */
+int bench_floor_measure(const struct bench_options *options, struct bench_floor *ret_floor,
+                        char *error, size_t error_size);
+
+/* ideal.c: the loop of ideal.h. 0, or -1 with a sentence in error. */
+int bench_ideal_measure(const struct bench_options *options, size_t in_flight,
+                        struct bench_ideal *ret_ideal, char *error, size_t error_size);
+/* What a transaction waits for, one after the other, before its reply; false: there is no ideal
+ * for this resource. */
+bool bench_ideal_waits(const struct bench_options *options, size_t *ret_commits,
+                       size_t *ret_round_trips);
+/* The sizes of a transaction's request and its answer on the wire. */
+int bench_ideal_frames(const struct bench_options *options, size_t *ret_request, size_t *ret_reply);
+
+/* child.c: forks; the child keeps standard streams and the given descriptors, runs, and ends; it
+ * dies with the bench. Its pid, or -1 with a sentence in error. */
+pid_t bench_child_start(void (*run)(void *context), void *context, const int *keep,
+                        size_t keep_count, char *error, size_t error_size);
+void bench_child_stop(pid_t pid);
+/* The two ends of a TCP connection. 0, or -1 with a sentence in error. */
+int bench_loopback_pair(int ret_fds[2], char *error, size_t error_size);
+
+/* directory.c: a fresh directory below parent, one of that name, and their removal. */
 int bench_directory_make(const char *parent, char *path, size_t size, char *error,
                          size_t error_size);
+int bench_directory_add(const char *path, char *error, size_t error_size);
 void bench_directory_remove(const char *path);
+
+/* options.c: exits with 2 if the arguments are wrong. */
+void bench_options_parse(struct bench_options *options, int argc, char **argv);
 
 /* report.c */
 struct bench_report;
-struct bench_report *bench_report_new(const struct bench_options *options,
-                                      const struct bench_ceilings *ceilings);
+struct bench_report *bench_report_new(const struct bench_options *options);
 void bench_report_add(struct bench_report *report, const struct bench_cluster *cluster,
-                      const struct bench_result *result);
-/* The whole as JSON, if that was asked for; the table is printed line by line as it comes. */
+                      const struct bench_step *step, const struct bench_turn *turn);
+/* All turns of a step have been added: prints their medians. Returns the median of tx/s. */
+double bench_report_end_step(struct bench_report *report);
+/* The ceilings at the end of the table, or the whole as JSON. */
 void bench_report_end(struct bench_report *report);
 
 #endif

@@ -130,7 +130,7 @@ static int wait_assentd(struct bench_cluster *cluster, char *error, size_t error
 static int start_assentd(struct bench_cluster *cluster, const struct bench_options *options,
                          char *error, size_t error_size)
 {
-    char data[600];
+    char data[BENCH_PATH_BYTES + 80];
     const char *argv[ARGUMENTS] = {
         options->assentd, "--unsafe-storage", "--data-dir",     data,    "--listen", "127.0.0.1:0",
         "--admin",        "127.0.0.1:0",      "--requests-max", "65536", NULL};
@@ -144,7 +144,7 @@ static int start_assentd(struct bench_cluster *cluster, const struct bench_optio
 static int start_agent(struct bench_cluster *cluster, const struct bench_options *options,
                        const char *name, char *error, size_t error_size)
 {
-    char data[600];
+    char data[BENCH_PATH_BYTES + 80];
     const char *argv[ARGUMENTS] = {
         options->agent,   "--unsafe-storage", "--name", name,       "--coordinator",
         cluster->address, "--data-dir",       data,     "--listen", "127.0.0.1:0",

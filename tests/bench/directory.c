@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "bench.h"
 
@@ -21,6 +22,14 @@ int bench_directory_make(const char *parent, char *path, size_t size, char *erro
         return -1;
     }
     return 0;
+}
+
+int bench_directory_add(const char *path, char *error, size_t error_size)
+{
+    if (mkdir(path, 0700) == 0)
+        return 0;
+    snprintf(error, error_size, "%s: cannot make it: %s", path, strerror(errno));
+    return -1;
 }
 
 static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)

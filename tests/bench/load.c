@@ -1,21 +1,27 @@
 /*
- * load.c: the closed loop: a fixed number of one-shot transactions in flight over some connections,
- * through the client's form for event loops. Each answer is followed by the next transaction.
- * Counted is what is answered between the end of the warm-up and the end of the run.
+ * load.c: one-shot transactions over some connections, through the client's form for event loops.
+ *
+ * Closed loop: a fixed number in flight; each answer is followed by the next transaction. Counted
+ * is what is answered between the end of the warm-up and the end of the run.
+ *
+ * Open loop: so many begin each second, whether others are answered or not. Counted is what was to
+ * begin in that time, with its latency from the moment when it was to begin: if the bench itself is
+ * late, that is part of it.
  */
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "runtime.h"
 
 #include "bench.h"
 
-#define DRAIN_MS        30000 /* for the last answers, after the run */
-#define WORK_BYTES      64
-#define CONNECTIONS_MAX 256
+#define DRAIN_MS   30000 /* for the last answers, after the run */
+#define WORK_BYTES 64
 
 struct load;
 
@@ -24,6 +30,7 @@ struct slot {
     struct load *load;
     size_t number, connection;
     uint64_t begun_us;
+    bool counted; /* open loop */
 };
 
 enum load_phase { WARMING, MEASURING, DRAINING };
@@ -31,15 +38,16 @@ enum load_phase { WARMING, MEASURING, DRAINING };
 struct load {
     const struct bench_options *options;
     const struct bench_cluster *cluster;
-    struct assent_client *clients[CONNECTIONS_MAX];
+    struct assent_client *clients[BENCH_CONNECTIONS_MAX];
     size_t connections;
     struct slot *slots;
-    size_t in_flight;
-    size_t *idle; /* numbers of slots to fill again */
+    size_t in_flight; /* at most */
+    size_t *idle;     /* numbers of slots to fill again */
     size_t idle_count, open_count;
     enum load_phase phase;
-    uint32_t *latencies_us;
-    size_t latency_count, latency_capacity;
+    double interval_us, next_us;   /* open loop: when the next is to begin; 0: closed loop */
+    double count_from_us, stop_us; /* open loop: what is to begin in between counts */
+    struct bench_latencies latencies;
     struct bench_result *result;
     char *error;
     size_t error_size;
@@ -52,17 +60,6 @@ void bench_work_text(const struct bench_options *options, size_t slot, char *tex
         snprintf(text, size, "add bench-%zu 1", slot);
     else
         text[0] = '\0';
-}
-
-static void count_latency(struct load *load, uint64_t us)
-{
-    if (load->latency_count == load->latency_capacity) {
-        load->latency_capacity = load->latency_capacity ? 2 * load->latency_capacity : 65536;
-        load->latencies_us =
-            reallocarray(load->latencies_us, load->latency_capacity, sizeof(uint32_t));
-        ASSENT_ASSERT(load->latencies_us);
-    }
-    load->latencies_us[load->latency_count++] = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
 static void count_answer(struct load *load, const struct assent_answer *answer)
@@ -94,16 +91,16 @@ static void answered(const struct assent_answer *answer, void *context)
     struct slot *slot = context;
     struct load *load = slot->load;
 
-    if (load->phase == MEASURING) {
+    if (load->interval_us > 0 ? slot->counted : load->phase == MEASURING) {
         count_answer(load, answer);
         if (answer->error == 0 && answer->result.outcome == ASSENT_OUTCOME_COMMITTED)
-            count_latency(load, assent_now_us() - slot->begun_us);
+            bench_latencies_add(&load->latencies, assent_now_us() - slot->begun_us);
     }
     load->open_count--;
     load->idle[load->idle_count++] = slot->number;
 }
 
-static int fill(struct load *load, struct slot *slot)
+static int fill(struct load *load, struct slot *slot, uint64_t begun_us)
 {
     struct assent_begin_options begin = {
         .size = sizeof(begin),
@@ -124,7 +121,8 @@ static int fill(struct load *load, struct slot *slot)
     bench_work_text(load->options, slot->number, text, sizeof(text));
     for (size_t i = 0; i < load->options->branches; i++)
         works[i] = (struct assent_work){load->cluster->names[i], text, strlen(text)};
-    slot->begun_us = assent_now_us();
+    slot->begun_us = begun_us;
+    slot->counted = (double)begun_us >= load->count_from_us;
     error = assent_client_submit(load->clients[slot->connection], &request, answered, slot);
     if (error) {
         snprintf(load->error, load->error_size, "cannot submit: %s", assent_error_text(error));
@@ -134,26 +132,59 @@ static int fill(struct load *load, struct slot *slot)
     return 0;
 }
 
-/* One turn: fill what is idle, wait for the network, take the answers. */
+/* Begins what is to begin now. */
+static int fill_all(struct load *load)
+{
+    uint64_t now_us = assent_now_us();
+
+    while (load->idle_count > 0) {
+        uint64_t begun_us = now_us;
+
+        if (load->interval_us > 0) {
+            if (load->next_us > (double)now_us || load->next_us >= load->stop_us)
+                return 0;
+            begun_us = (uint64_t)load->next_us;
+            load->next_us += load->interval_us;
+        } else if (load->phase == DRAINING) {
+            return 0;
+        }
+        if (fill(load, &load->slots[load->idle[--load->idle_count]], begun_us))
+            return -1;
+    }
+    return 0;
+}
+
+static uint64_t wait_us(const struct load *load, uint64_t end_us)
+{
+    uint64_t until_us = end_us, now_us = assent_now_us();
+
+    if (load->interval_us > 0 && load->idle_count > 0 && load->next_us < (double)end_us &&
+        load->next_us < load->stop_us)
+        until_us = (uint64_t)load->next_us;
+    return until_us > now_us ? until_us - now_us : 0;
+}
+
+/* One turn: begin what is due, wait for the network, take the answers. */
 static int turn(struct load *load, uint64_t end_us)
 {
-    struct pollfd fds[CONNECTIONS_MAX];
-    uint64_t now = assent_now_us();
-    int wait_ms = now < end_us ? (int)((end_us - now) / 1000 + 1) : 0;
+    struct pollfd fds[BENCH_CONNECTIONS_MAX];
+    struct timespec wait;
+    uint64_t us;
 
-    while (load->phase != DRAINING && load->idle_count > 0)
-        if (fill(load, &load->slots[load->idle[--load->idle_count]]))
-            return -1;
+    if (fill_all(load))
+        return -1;
+    us = wait_us(load, end_us);
     for (size_t i = 0; i < load->connections; i++) {
         int own_ms = assent_client_wait_ms(load->clients[i]);
 
         fds[i].fd = assent_client_fd(load->clients[i]);
         fds[i].events = assent_client_events(load->clients[i]);
         fds[i].revents = 0;
-        if (own_ms >= 0 && own_ms < wait_ms)
-            wait_ms = own_ms;
+        if (own_ms >= 0 && (uint64_t)own_ms * 1000 < us)
+            us = (uint64_t)own_ms * 1000;
     }
-    if (poll(fds, load->connections, wait_ms) < 0 && errno != EINTR) {
+    wait = (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+    if (ppoll(fds, load->connections, &wait, NULL) < 0 && errno != EINTR) {
         snprintf(load->error, load->error_size, "poll: %s", strerror(errno));
         return -1;
     }
@@ -175,28 +206,13 @@ static int turns(struct load *load, enum load_phase phase, uint64_t us)
 
     load->phase = phase;
     while (assent_now_us() < end_us && !bench_interrupted) {
-        if (phase == DRAINING && load->open_count == 0)
+        if (phase == DRAINING && load->open_count == 0 &&
+            (load->interval_us == 0 || load->next_us >= load->stop_us))
             break;
         if (turn(load, end_us))
             return -1;
     }
     return 0;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-static uint32_t quantile(const struct load *load, double q)
-{
-    size_t at = (size_t)((double)load->latency_count * q);
-
-    if (load->latency_count == 0)
-        return 0;
-    return load->latencies_us[at < load->latency_count ? at : load->latency_count - 1];
 }
 
 static int load_init(struct load *load)
@@ -210,7 +226,8 @@ static int load_init(struct load *load)
     load->idle = calloc(load->in_flight, sizeof(*load->idle));
     ASSENT_ASSERT(load->slots && load->idle);
     for (size_t i = 0; i < load->in_flight; i++) {
-        load->slots[i] = (struct slot){load, i, i % load->connections, 0};
+        load->slots[i] =
+            (struct slot){.load = load, .number = i, .connection = i % load->connections};
         load->idle[load->idle_count++] = i;
     }
     for (size_t i = 0; i < load->connections; i++)
@@ -226,40 +243,68 @@ static void load_fini(struct load *load)
         assent_client_close(load->clients[i]);
     free(load->slots);
     free(load->idle);
-    free(load->latencies_us);
+    bench_latencies_fini(&load->latencies);
+}
+
+/* Of an open loop's transactions, those that the end of the run finds not begun or not answered. */
+static uint64_t missing(const struct load *load)
+{
+    if (load->interval_us == 0)
+        return 0;
+    if (load->next_us >= load->stop_us)
+        return load->open_count;
+    return load->open_count + (uint64_t)((load->stop_us - load->next_us) / load->interval_us);
+}
+
+static int run_phases(struct load *load)
+{
+    const struct bench_options *options = load->options;
+    struct bench_result *result = load->result;
+    uint64_t us = options->seconds * 1000000;
+
+    load->next_us = (double)assent_now_us();
+    if (turns(load, WARMING, options->warmup_seconds * 1000000))
+        return -1;
+    bench_sample_take(load->cluster, &result->before);
+    load->count_from_us = (double)assent_now_us();
+    load->stop_us = load->count_from_us + (double)us;
+    if (turns(load, MEASURING, us))
+        return -1;
+    bench_sample_take(load->cluster, &result->after);
+    if (turns(load, DRAINING, DRAIN_MS * 1000ull))
+        return -1;
+    result->unknown += missing(load);
+    return 0;
 }
 
 int bench_load_run(const struct bench_options *options, const struct bench_cluster *cluster,
-                   size_t in_flight, struct bench_result *ret_result, char *error,
+                   const struct bench_step *step, struct bench_result *ret_result, char *error,
                    size_t error_size)
 {
-    struct bench_result result = {.in_flight = in_flight};
+    struct bench_result result = {0};
     struct load load = {.options = options,
                         .cluster = cluster,
-                        .in_flight = in_flight,
+                        .in_flight = step->in_flight > 0 ? step->in_flight : BENCH_IN_FLIGHT_MAX,
+                        .interval_us = step->rate > 0 ? 1e6 / step->rate : 0,
+                        .count_from_us = HUGE_VAL,
+                        .stop_us = HUGE_VAL,
                         .result = &result,
                         .error = error,
                         .error_size = error_size};
-    int failed = -1;
+    int failed = load_init(&load);
 
-    if (load_init(&load) || turns(&load, WARMING, options->warmup_seconds * 1000000))
-        goto out;
-    bench_sample_take(cluster, &result.before);
-    if (turns(&load, MEASURING, options->seconds * 1000000))
-        goto out;
-    bench_sample_take(cluster, &result.after);
-    if (turns(&load, DRAINING, DRAIN_MS * 1000ull))
-        goto out;
-    result.seconds = (double)(result.after.at_us - result.before.at_us) / 1e6;
-    if (load.latency_count > 0)
-        qsort(load.latencies_us, load.latency_count, sizeof(uint32_t), by_value);
-    result.p50_us = quantile(&load, 0.5);
-    result.p99_us = quantile(&load, 0.99);
-    result.p999_us = quantile(&load, 0.999);
-    result.max_us = quantile(&load, 1.0);
-    *ret_result = result;
-    failed = 0;
-out:
+    if (step->rate > 0)
+        prctl(PR_SET_TIMERSLACK, 1); /* so that transactions begin on time */
+    if (!failed)
+        failed = run_phases(&load);
+    if (!failed) {
+        result.seconds = (double)(result.after.at_us - result.before.at_us) / 1e6;
+        result.p50_us = bench_latencies_quantile(&load.latencies, 0.5);
+        result.p99_us = bench_latencies_quantile(&load.latencies, 0.99);
+        result.p999_us = bench_latencies_quantile(&load.latencies, 0.999);
+        result.max_us = bench_latencies_quantile(&load.latencies, 1.0);
+        *ret_result = result;
+    }
     load_fini(&load);
     return failed;
 }
