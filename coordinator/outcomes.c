@@ -89,6 +89,9 @@ static void late_result(struct server *server, const struct session *session,
     struct assent_coord_record record;
     char gtrid[ASSENT_GTRID_TEXT + 1];
 
+    if (found == NULL && message->result == ASSENT_RESULT_COMMITTED &&
+        retention_has_pruned(&server->retention, gtrid_order(&message->gtrid)))
+        return; /* expired: it was committed as likely as not */
     if (p == NULL || !assent_coord_late_result(found, message, p->number, &record))
         return;
     if (found == NULL || found->acknowledged ||

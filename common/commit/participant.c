@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "gtrid.h"
+
 static void on_durable(struct step *s, enum assent_part_record_kind record)
 {
     struct assent_part *m = s->m;
@@ -53,12 +55,12 @@ static void inquire(struct step *s)
 }
 
 /* In doubt for long: a 2pc asks its peers as well, and, so that a restart can ask them again, makes
- * a record where it needed none before. */
+ * a record where it needed none before. A 3pc asks them in elections, unless it is held. */
 static void inquire_around(struct step *s)
 {
     struct assent_part *m = s->m;
 
-    if (m->protocol == ASSENT_2PC && m->termination == ASSENT_TERMINATION_COOPERATIVE) {
+    if (m->termination != ASSENT_TERMINATION_NONE && (m->protocol == ASSENT_2PC || s->held)) {
         if (!m->recorded && m->branch_count > 1)
             part_log_record(s, ASSENT_PART_RECORD_PREPARED, false);
         part_send_to(s, ASSENT_TO_ALL, ASSENT_MSG_INQUIRE);
@@ -82,10 +84,13 @@ static void on_timer(struct step *s)
     case ASSENT_PART_PREPARED:
     case ASSENT_PART_PRECOMMITTED:
     case ASSENT_PART_PREABORTED:
-        if (alone)
+        if (alone && !s->held) {
             part_terminate(s);
-        else
-            inquire_around(s);
+            return;
+        }
+        inquire_around(s);
+        if (alone)
+            m->alone_ms = m->retry_ms; /* looks again then */
         return;
     case ASSENT_PART_ONE_PHASE:
     case ASSENT_PART_COMMITTING:
@@ -117,6 +122,30 @@ static bool waits_to_call(const struct assent_part *m)
             m->phase == ASSENT_PART_ABORTING || m->phase == ASSENT_PART_PROVING);
 }
 
+static void on_peer_up(struct step *s)
+{
+    const struct assent_part *m = s->m;
+
+    if (assent_part_in_doubt(m) && m->phase != ASSENT_PART_MEMBER_LOGGING)
+        inquire(s);
+    else if (m->phase == ASSENT_PART_HEURISTIC && !m->released)
+        part_send_ack(s, m->result); /* until a person has seen to it */
+}
+
+/* From now on what the log has lost is aborted. What was committed here contradicts that, and must
+ * not do so unseen. */
+static void on_accepted(struct step *s)
+{
+    struct assent_part *m = s->m;
+
+    if (m->phase == ASSENT_PART_COMMITTED)
+        part_send_ack(s, m->result);
+    else if (m->decision == ASSENT_DECISION_COMMIT && !assent_part_final(m))
+        m->ack_owed = true;
+    else
+        on_peer_up(s);
+}
+
 static void set_timer(struct assent_part *m)
 {
     m->timer_ms = m->alone_ms < m->retry_ms ? m->alone_ms : m->retry_ms;
@@ -125,7 +154,11 @@ static void set_timer(struct assent_part *m)
 void assent_part_step(struct assent_part *machine, const struct assent_part_config *config,
                       const struct assent_part_event *event, struct assent_part_actions *actions)
 {
-    struct step s = {machine, config, event->now_ms, actions};
+    struct step s = {.m = machine,
+                     .config = config,
+                     .now_ms = event->now_ms,
+                     .actions = actions,
+                     .held = assent_gtrid_incarnation(&machine->gtrid) < event->lost_below};
 
     actions->count = 0;
     switch (event->kind) {
@@ -142,10 +175,7 @@ void assent_part_step(struct assent_part *machine, const struct assent_part_conf
         on_timer(&s);
         break;
     case ASSENT_PART_EV_PEER_UP:
-        if (assent_part_in_doubt(machine) && machine->phase != ASSENT_PART_MEMBER_LOGGING)
-            inquire(&s);
-        else if (machine->phase == ASSENT_PART_HEURISTIC && !machine->released)
-            part_send_ack(&s, machine->result); /* until a person has seen to it */
+        on_peer_up(&s);
         break;
     case ASSENT_PART_EV_RM_UP:
         if (waits_to_call(machine))
@@ -154,6 +184,9 @@ void assent_part_step(struct assent_part *machine, const struct assent_part_conf
     case ASSENT_PART_EV_STOP:
         if (machine->phase == ASSENT_PART_WORKING)
             abort_work_alone(&s, ASSENT_REASON_SHUTDOWN);
+        break;
+    case ASSENT_PART_EV_ACCEPTED:
+        on_accepted(&s);
         break;
     }
     set_timer(machine);
@@ -225,7 +258,7 @@ void assent_part_recover(struct assent_part *machine, const struct assent_part_c
                          const struct assent_part_record *record, uint64_t now_ms, uint64_t seed,
                          struct assent_part_actions *actions)
 {
-    struct step s = {machine, config, now_ms, actions};
+    struct step s = {.m = machine, .config = config, .now_ms = now_ms, .actions = actions};
 
     actions->count = 0;
     assent_part_init(machine, &record->gtrid, record->branch, seed);
@@ -254,7 +287,7 @@ void assent_part_recover_listed(struct assent_part *machine,
                                 enum assent_protocol protocol, enum assent_listed listed,
                                 uint64_t now_ms, uint64_t seed, struct assent_part_actions *actions)
 {
-    struct step s = {machine, config, now_ms, actions};
+    struct step s = {.m = machine, .config = config, .now_ms = now_ms, .actions = actions};
 
     actions->count = 0;
     assent_part_init(machine, gtrid, branch, seed);

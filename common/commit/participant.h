@@ -28,6 +28,11 @@
  * RESULT_LOGGING     the sync of a heuristic result      HEURISTIC
  * COMMITTED, ABORTED, READ_ONLY, HEURISTIC               final: tombstones that answer again; told
  *                                                        the opposite: RESULT_LOGGING
+ *
+ * While a transaction is held (event->lost_below), an abort of it proves nothing: its commit may be
+ * what the log has lost, and whoever passes the abort on may have it from there. So a held branch
+ * obeys a commit and no abort, takes no part in elections and decides nothing alone; it asks
+ * everybody, tells what it knows, and waits for a person.
  */
 #ifndef ASSENT_COMMIT_PARTICIPANT_H
 #define ASSENT_COMMIT_PARTICIPANT_H
@@ -114,11 +119,16 @@ enum assent_part_event_kind {
     ASSENT_PART_EV_PEER_UP, /* the coordinator is connected (again) */
     ASSENT_PART_EV_RM_UP,   /* the RM answers again: no need to wait for the next try */
     ASSENT_PART_EV_STOP,    /* this process stops: give up what has not voted */
+    /* A person has accepted what the coordinator's log, which was restored, has lost. */
+    ASSENT_PART_EV_ACCEPTED,
 };
 
 struct assent_part_event {
     enum assent_part_event_kind kind;
     uint64_t now_ms;
+    /* Not 0: the coordinator's log is an older copy than what was seen of it, and nobody has
+     * accepted that yet: it may have lost what it began in lives before this one. */
+    uint32_t lost_below;
     struct assent_message message;
     enum assent_operation operation;     /* RM */
     enum assent_rm_result result;        /* RM */

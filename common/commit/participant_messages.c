@@ -3,6 +3,8 @@
  */
 #include "participant_step.h"
 
+#include "gtrid.h"
+
 /* Asked of a life before this one, about a branch without a record: its work is lost, and nothing
  * new may start under it (11, 45). It is refused for good without a tombstone, since every repeat
  * is as stale; and it decides nothing, since that life may have committed the branch in one phase.
@@ -209,12 +211,24 @@ static void on_peers_decision(struct step *s, enum assent_decision decision)
     obey(s, decision);
 }
 
+/* It was obeyed before everybody forgot it, and this is a late frame. A later life that still tells
+ * it has a log of before that, put back from a copy, and waits for an answer. */
+static void on_decision_when_closed(struct step *s, enum assent_decision decision)
+{
+    if (s->m->incarnation > assent_gtrid_incarnation(&s->m->gtrid))
+        part_send_ack(s, decision == ASSENT_DECISION_COMMIT ? ASSENT_RESULT_COMMITTED
+                                                            : ASSENT_RESULT_ABORTED);
+}
+
 static void on_decision(struct step *s, enum assent_decision decision)
 {
     struct assent_part *m = s->m;
 
-    /* Closed: a late frame, it was obeyed before everybody forgot it. */
-    if (m->closed || cannot_be(s, decision))
+    if (m->closed) {
+        on_decision_when_closed(s, decision);
+        return;
+    }
+    if (cannot_be(s, decision))
         return;
     m->ack_owed = true;
     if (m->phase == ASSENT_PART_NONE) {
@@ -367,6 +381,8 @@ void part_on_message(struct step *s, const struct assent_message *message)
             return;
         m->incarnation = message->incarnation;
     }
+    if (s->held && message->kind == ASSENT_MSG_ABORT)
+        return; /* its commit may be lost, and the abort presumed, here or where a peer heard it */
     if (m->phase == ASSENT_PART_NONE) {
         m->epoch = message->epoch;
         m->protocol = message->protocol;

@@ -13,6 +13,7 @@ struct step {
     const struct assent_part_config *config;
     uint64_t now_ms;
     struct assent_part_actions *actions;
+    bool held; /* what its coordinator's log says of it may be lost, see participant.h */
 };
 
 /* participant_acts.c */

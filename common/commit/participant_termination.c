@@ -346,6 +346,8 @@ void part_on_termination(struct step *s, const struct assent_message *message)
 {
     if (told_decision(s, message))
         return;
+    if (s->held) /* the coordinator's promises may be lost as well, and peers may count on them */
+        return;
     switch (message->kind) {
     case ASSENT_MSG_ELECT:
         on_elect(s, message);

@@ -117,11 +117,12 @@ static int check_hello(struct agent_link *link, const struct assent_wire_hello *
 }
 
 /* A life of the log that was not seen before. It must have begun where the last one that was seen
- * had come to, or later: else the log is an older copy, and what is absent in it proves nothing. */
-static void new_life(struct agent_link *link, struct coordinator_log *log,
+ * had come to, or later: else the log is an older copy, and what is absent in it proves nothing
+ * until a person accepts that. True: this was accepted now, or while nobody here looked. */
+static bool new_life(struct agent_link *link, struct coordinator_log *log,
                      const struct assent_wire_hello *hello)
 {
-    bool went_back = hello->position < log->position;
+    bool went_back = hello->position < log->position, lost = went_back || log->holds;
 
     if (went_back && hello->accepted <= log->incarnation) {
         log->holds = log->incarnation;
@@ -138,6 +139,7 @@ static void new_life(struct agent_link *link, struct coordinator_log *log,
     log->life = hello->life;
     log->position = hello->position + 1; /* it has raised its incarnation since */
     agent_marks_save_incarnation(link->agent, log);
+    return lost && !log->holds;
 }
 
 static void on_hello(struct agent_link *link, const struct assent_wire_hello *hello)
@@ -146,6 +148,7 @@ static void on_hello(struct agent_link *link, const struct assent_wire_hello *he
     char text[ASSENT_REASON_MAX + 1];
     struct coordinator_log *log;
     int error = check_hello(link, hello, &log, text, sizeof(text));
+    bool accepted = false;
 
     snprintf(link->name, sizeof(link->name), "%s", hello->name);
     if (error) {
@@ -153,7 +156,7 @@ static void on_hello(struct agent_link *link, const struct assent_wire_hello *he
         return;
     }
     if (hello->incarnation > log->incarnation)
-        new_life(link, log, hello);
+        accepted = new_life(link, log, hello);
     link->log = log;
     link->connection = ++agent->connections;
     link->failing = link->refused = false;
@@ -164,7 +167,7 @@ static void on_hello(struct agent_link *link, const struct assent_wire_hello *he
                "address=%s coordinator=%s log=%s incarnation=%" PRIu32, link->address,
                assent_log_quote(link->name), log->text, log->incarnation);
     agent_link_ping(link);
-    agent_driver_peer_up(agent, log);
+    agent_driver_peer_up(log, accepted);
 }
 
 /* ---- frames ---- */
@@ -229,7 +232,7 @@ static void on_ping(struct agent_link *link, const struct assent_wire *wire)
         assent_log(ASSENT_LOG_WARN, "restore_accepted", "coordinator=%s log=%s",
                    assent_log_quote(link->name), log->text);
         agent_link_ping(link);
-        agent_driver_peer_up(link->agent, log);
+        agent_driver_peer_up(log, true);
     }
     if (wire->u.ping.has_ended_below && !log->holds)
         agent_tombstones_sweep(link->agent, log, &wire->u.ping.ended_below);

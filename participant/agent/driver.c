@@ -187,12 +187,19 @@ static void settle(struct agent_branch *branch, uint64_t now_ms)
     set_timer(branch, now_ms);
 }
 
+/* What every event says besides itself. */
+static void complete(struct assent_part_event *event, const struct coordinator_log *log)
+{
+    event->now_ms = assent_now_ms();
+    event->lost_below = log->holds ? log->incarnation : 0;
+}
+
 static void run_step(const struct agent_step *step, struct assent_part_event *event)
 {
     struct agent_branch *branch = step->branch;
     struct assent_part_actions actions;
 
-    event->now_ms = assent_now_ms();
+    complete(event, branch->log);
     assent_part_step(&branch->machine, &branch->resource->config, event, &actions);
     carry_out(step, &actions);
     settle(branch, event->now_ms);
@@ -246,8 +253,7 @@ static void answer_closed(struct assent_participant *agent, struct coordinator_l
     char reason_text[ASSENT_REASON_MAX + 1];
     struct agent_branch closed = {
         .agent = agent, .log = log, .resource = resource, .reason_text = reason_text};
-    struct assent_part_event event = {
-        .kind = ASSENT_PART_EV_MESSAGE, .now_ms = assent_now_ms(), .message = *message};
+    struct assent_part_event event = {.kind = ASSENT_PART_EV_MESSAGE, .message = *message};
     struct assent_part_actions actions;
 
     snprintf(reason_text, sizeof(reason_text), "%s", text);
@@ -255,6 +261,7 @@ static void answer_closed(struct assent_participant *agent, struct coordinator_l
     closed.id.gtrid = message->gtrid;
     closed.id.branch = message->branch;
     assent_part_init_closed(&closed.machine, &message->gtrid, message->branch);
+    complete(&event, log);
     assent_part_step(&closed.machine, &resource->config, &event, &actions);
     for (size_t i = 0; i < actions.count; i++)
         ASSENT_ASSERT(actions.items[i].kind == ASSENT_PART_ACT_SEND);
@@ -350,13 +357,6 @@ static void first_message(struct assent_participant *agent, struct coordinator_l
         agent_branches_remove(&agent->branches, branch);
 }
 
-/* An older copy of a log knows nothing of what it has lost, and takes it for aborted. */
-static bool held_back(const struct coordinator_log *log, const struct assent_message *message)
-{
-    return log->holds && message->from == 0 && message->kind == ASSENT_MSG_ABORT &&
-           assent_gtrid_incarnation(&message->gtrid) < log->incarnation;
-}
-
 void agent_driver_message(struct assent_participant *agent, struct coordinator_log *log,
                           uint64_t connection, const struct assent_wire *wire)
 {
@@ -371,9 +371,7 @@ void agent_driver_message(struct assent_participant *agent, struct coordinator_l
     id.branch = message->branch;
     branch = agent_branches_find(&agent->branches, &id);
     no = branch && message->kind == ASSENT_MSG_WORK ? no_room(agent, wire) : NULL;
-    if (held_back(log, message)) {
-        log_ignored(log, message, "the log was restored, and that is not accepted yet");
-    } else if (!branch) {
+    if (!branch) {
         first_message(agent, log, &id, connection, wire);
     } else if (branch->damaged) {
         log_ignored(log, message, "the branch's record is damaged");
@@ -498,17 +496,19 @@ static void step_open(struct coordinator_log *log, const struct agent_resource *
     }
 }
 
-void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log)
+/* Of the tombstones, those that can have something to say. */
+void agent_driver_peer_up(struct coordinator_log *log, bool accepted)
 {
+    enum assent_part_event_kind kind = accepted ? ASSENT_PART_EV_ACCEPTED : ASSENT_PART_EV_PEER_UP;
     struct agent_branch *branch, *next;
 
-    (void)agent;
-    step_open(log, NULL, ASSENT_PART_EV_PEER_UP);
+    step_open(log, NULL, kind);
     for (branch = TAILQ_FIRST(&log->ended); branch; branch = next) {
-        struct assent_part_event event = {.kind = ASSENT_PART_EV_PEER_UP};
+        struct assent_part_event event = {.kind = kind};
 
         next = TAILQ_NEXT(branch, link);
-        if (branch->machine.phase == ASSENT_PART_HEURISTIC)
+        if (branch->machine.phase == ASSENT_PART_HEURISTIC ||
+            (accepted && assent_gtrid_incarnation(&branch->id.gtrid) < log->incarnation))
             run_step(&(struct agent_step){.branch = branch}, &event);
     }
 }

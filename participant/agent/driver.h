@@ -27,8 +27,9 @@ enum {
 };
 /* A forced record, a mark or a deletion is durable. */
 void agent_driver_durable(const struct assent_completion *completion, void *agent);
-/* The coordinator of that log is connected (again). */
-void agent_driver_peer_up(struct assent_participant *agent, struct coordinator_log *log);
+/* The coordinator of that log is connected (again). `accepted`: it was restored from an older copy,
+ * and since it was last heard of a person has accepted that. */
+void agent_driver_peer_up(struct coordinator_log *log, bool accepted);
 /* The resource answers again: what waits to call it does so now. */
 void agent_driver_resource_up(struct assent_participant *agent,
                               const struct agent_resource *resource);

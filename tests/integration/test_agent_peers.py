@@ -11,7 +11,7 @@ import pytest
 from cluster import Agent
 from ctl import Ctl
 from process import deadline, wait_until
-from wire import VERSION, Closed, FakeCoordinator, Peer, Refused, gtrid_bytes, pb
+from wire import VERSION, Closed, FakeCoordinator, Peer, Refused, gtrid_bytes, gtrid_text, pb
 
 YES = pb.VOTE_YES
 PEER_EPOCH = 77
@@ -68,13 +68,16 @@ class Scene:
         return [pb.Peer(participant="bank-a/kv", address=self.agent.address, epoch=self.epoch),
                 pb.Peer(participant="bank-b/kv", address=self.other.address, epoch=PEER_EPOCH)]
 
-    def prepared(self, protocol="3pc", timeout_ms=600000, termination=pb.TERMINATION_QUORUM):
+    def prepared(self, protocol="3pc", timeout_ms=600000, termination=pb.TERMINATION_QUORUM,
+                 key="x"):
         """Branch 1 of a transaction whose branch 2 is the other participant's."""
         gtrid = self.fake.gtrid()
         self.fake.branch(self.coordinator, pb.BRANCH_PREPARE, gtrid, protocol,
                          termination=termination, timeout_ms=timeout_ms, peers=self.peers(),
-                         work=b"put x 1", has_work=True, resource="kv")
+                         work=f"put {key} 1".encode(), has_work=True, resource="kv")
         vote = self.coordinator.recv().branch
+        while vote.gtrid != gtrid:  # an earlier one that asks
+            vote = self.coordinator.recv().branch
         assert (vote.kind, vote.vote) == (pb.BRANCH_VOTE, YES), vote
         return gtrid
 
@@ -303,6 +306,43 @@ def test_what_is_forgotten_stays_closed(scene):
         with scene.other.dial(scene.agent.address) as peer:
             scene.say(peer, pb.BRANCH_ELECT, gtrid, epoch=before, ballot=5)
             scene.silent(peer)
+
+
+@pytest.mark.parametrize("protocol", ["2pc", "3pc"])
+def test_an_abort_out_of_a_restored_log_is_held_back(scene, protocol):
+    """Whoever has not noticed that the log is an older copy may pass its abort on. Until a person
+    accepts that, only a commit counts, and the branch goes on asking everybody (37)."""
+    scene.fake.position = 10
+    scene.start(inquire="100ms")
+    saved = scene.prepared()
+    held = scene.prepared(protocol, 200, pb.TERMINATION_QUORUM if protocol == "3pc" else
+                          pb.TERMINATION_COOPERATIVE, key="y")
+    scene.coordinator.close()
+    scene.fake.incarnation, scene.fake.position = 3, 4
+    scene.coordinator = scene.fake.accept()
+    scene.agent.process.wait_line("log_restored")
+    ours = dict(protocol=pb.PROTOCOL_3PC if protocol == "3pc" else pb.PROTOCOL_2PC)
+    with scene.other.accept() as peer:  # it does not stand, it asks
+        wait_until(lambda: peer.recv().branch.kind == pb.BRANCH_INQUIRE, "it asks who knows")
+        for sender in (0, 2):
+            if sender == 0:
+                scene.fake.branch(scene.coordinator, pb.BRANCH_ABORT, held, protocol)
+            else:
+                scene.say(peer, pb.BRANCH_ABORT, held, **ours)
+                scene.say(peer, pb.BRANCH_ELECT, held, ballot=90, **ours)
+                scene.say(peer, pb.BRANCH_COMMIT, saved)
+        wait_until(lambda: {r["gtrid"]: r["phase"] for r in scene.shown()} ==
+                   {gtrid_text(held): "prepared", gtrid_text(saved): "committed"},
+                   "the commit is obeyed, the aborts are not")
+    scene.coordinator.send(pb.Envelope(ping=pb.Ping(accepted=3)))
+    scene.agent.process.wait_line("restore_accepted")
+
+    def told():
+        said = scene.coordinator.recv().branch
+        return said.kind == pb.BRANCH_ACK and said.gtrid == saved
+    wait_until(told, "what the log has lost is told to it")
+    scene.fake.branch(scene.coordinator, pb.BRANCH_ABORT, held, protocol)
+    wait_until(lambda: "prepared" not in [r["phase"] for r in scene.shown()], "it has obeyed")
 
 
 def test_two_branches_at_one_participant(scene):

@@ -202,7 +202,8 @@ def test_restored_log_presumes_nothing(fast):
 
 
 def test_accepted_restore_is_presumed_aborted(fast):
-    """An operator who accepts without resolving gets what presumed abort says."""
+    """An operator who accepts without resolving gets what presumed abort says; and who has
+    committed what the log has lost says so then, so that it is seen."""
     gtrid, copy = lose_a_commit(fast)
     start_restored(fast, copy)
     fast.ctl("log", "accept", "--reason", "nobody needs it", expect=0)
@@ -210,6 +211,11 @@ def test_accepted_restore_is_presumed_aborted(fast):
     wait_until(lambda: gtrid not in agent("participants", "branches", expect=0).out,
                "bank-b has rolled back and forgotten")
     assert value(fast, "bank-b", "b") == "100"
+    shown = wait_until(lambda: outcome(fast, gtrid) == "mixed" and
+                       fast.ctl("tx", "show", gtrid, expect=0).json, "bank-a contradicts it")
+    assert "bank-a/kv" in shown["reason"] and "committed" in shown["reason"]
+    assert "mixed" in fast.ctl("health", expect=ctl.UNHEALTHY).err
+    fast.ctl("tx", "acknowledge", gtrid, "--reason", "bank-a is mended", expect=0)
     fast.coordinator.restart()  # above the accepted one: nobody holds back again
     fast.wait_up()
     fast.ctl("health", expect=0)

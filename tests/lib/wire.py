@@ -254,6 +254,7 @@ class FakeCoordinator:
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.log_id = os.urandom(16)
         self.incarnation = 1
+        self.position = 0
         self.sequence = 0
 
     def close(self):
@@ -268,7 +269,8 @@ class FakeCoordinator:
         peer.peer_hello = hello.hello
         peer.send(pb.Envelope(hello=pb.Hello(
             version_min=VERSION, version_max=VERSION, role=pb.ROLE_COORDINATOR, name="fake",
-            cluster="default", log_id=self.log_id, coordinator=1, incarnation=self.incarnation)))
+            cluster="default", log_id=self.log_id, coordinator=1, incarnation=self.incarnation,
+            position=self.position)))
         return peer
 
     def gtrid(self):
