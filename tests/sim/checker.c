@@ -6,7 +6,8 @@
  *
  * What theory allows is counted, not refused: the timeout rule splits when anything fails, the
  * cooperative rule of a 3pc when a failure is not a crash, and a protocol blocks for ever when the
- * only one that knows is gone for good.
+ * only one that knows is gone for good. What a restored log has lost may be told the opposite of
+ * what was told before, once a person has accepted that; what somebody remembers is shown then.
  */
 #include <stdlib.h>
 
@@ -35,6 +36,8 @@ static bool may_block(const struct sim_world *w, uint32_t tx, uint32_t node)
 
     if (!w->nodes[0].gone)
         return false;
+    if (t->restored && w->lost_below != 0)
+        return true;
     if (w->parts[node].branches[tx].own && w->parts[node].branches[tx].machine.branch_count == 0)
         return true;
     for (uint32_t i = 0; i < t->branch_count; i++)
@@ -54,7 +57,7 @@ static void check_agreement(struct sim_world *w, uint32_t tx)
             w->parts[node].branches[tx].committed || w->parts[node].branches[tx].decided_commit;
         aborted |= w->parts[node].branches[tx].decided_abort;
     }
-    if (!committed || !aborted || t->split)
+    if (!committed || !aborted || t->split || (t->restored && w->accepted))
         return;
     if (!may_split(w, t)) {
         sim_violation(w, tx, "AC1: one decided commit, another abort");
@@ -85,7 +88,7 @@ static void check_key(struct sim_world *w, uint32_t tx)
 {
     const struct sim_tx *t = &w->txs[tx];
 
-    if (t->keyed && (t->told_committed || t->told_aborted) && t->record.size == 0)
+    if (t->keyed && !t->restored && (t->told_committed || t->told_aborted) && t->record.size == 0)
         sim_violation(w, tx, "told the outcome of a key that is not on record");
 }
 
@@ -149,12 +152,21 @@ static void check_branch_end(struct sim_world *w, uint32_t tx, uint32_t node,
         sim_violation(w, tx, "AC5: a branch has not reached the decision");
     if (b->rm != SIM_RM_NONE && !in_doubt(w, node, tx))
         sim_violation(w, tx, "AC5: a branch is left in the resource manager");
-    if (w->nodes[0].gone)
+    if (w->nodes[0].gone || w->txs[tx].restored)
         return;
     if (outcome == ASSENT_OUTCOME_COMMITTED && b->writes && !b->committed)
         sim_violation(w, tx, "AC1: committed, but a branch that wrote has not");
     if (outcome == ASSENT_OUTCOME_ABORTED && b->committed)
         sim_violation(w, tx, "AC1: aborted, but a branch has committed");
+}
+
+static bool any_aborted(const struct sim_world *w, uint32_t tx)
+{
+    bool aborted = false;
+
+    for (uint32_t node = 1; node <= w->part_count; node++)
+        aborted |= w->parts[node].branches[tx].decided_abort;
+    return aborted;
 }
 
 static void check_coordinator_end(struct sim_world *w, uint32_t tx, enum assent_outcome outcome)
@@ -165,6 +177,11 @@ static void check_coordinator_end(struct sim_world *w, uint32_t tx, enum assent_
         sim_violation(w, tx, "AC5: the coordinator has not ended it");
     if (outcome == ASSENT_OUTCOME_UNKNOWN)
         sim_violation(w, tx, "AC5: asking does not tell the outcome");
+    if (t->restored) {
+        if (t->witnessed && any_aborted(w, tx) && outcome != ASSENT_OUTCOME_MIXED)
+            sim_violation(w, tx, "what a restored log has lost is contradicted, and not shown");
+        return;
+    }
     if (t->split && outcome != ASSENT_OUTCOME_MIXED)
         sim_violation(w, tx, "a split is not shown as mixed");
     if (!t->split && ((t->told_committed && outcome != ASSENT_OUTCOME_COMMITTED) ||
@@ -187,7 +204,7 @@ static void check_tx_end(struct sim_world *w, uint32_t tx)
         check_branch_end(w, tx, t->participants[i], outcome);
         refused |= w->parts[t->participants[i]].branches[tx].refuses;
     }
-    if (t->told_committed && t->told_aborted && !t->split)
+    if (t->told_committed && t->told_aborted && !t->split && !t->restored)
         sim_violation(w, tx, "AC2: told both outcomes");
     if (w->faults == 0 && !refused && !t->told_committed)
         sim_violation(w, tx, "AC4: no fault, all yes, and not committed");
@@ -198,6 +215,6 @@ void sim_check_end(struct sim_world *w)
     for (uint32_t tx = 0; tx < w->tx_count; tx++)
         if (w->txs[tx].begun)
             check_tx_end(w, tx);
-    if (w->alarms > 0 && w->splits == 0)
+    if (w->alarms > 0 && w->splits == 0 && !w->restored)
         sim_violation(w, 0, "an alarm was raised although nothing was split");
 }

@@ -31,6 +31,8 @@ bool sim_write(struct sim_world *w, uint32_t node, uint32_t tx, int record_kind,
     /* EIO or ENOSPC: nobody is told anything, and the restart reads what is really there. */
     sim_trace(w, "node %u cannot write", node);
     sim_crash(w, node);
+    if (node == 0)
+        sim_restore(w);
     (void)sim_schedule(w, 10 + sim_below(w, 3000), SIM_EV_RESTART, node, 0);
     return false;
 }

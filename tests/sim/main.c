@@ -41,6 +41,7 @@ static void add_up(const struct sim_world *w, struct sim_totals *totals)
 static void heal(struct sim_world *w)
 {
     w->healed = true;
+    w->nodes[0].kill_in = 0;
     sim_trace(w, "from here on nothing fails");
     sim_join(w);
     for (uint32_t node = 1; node <= w->part_count; node++)
@@ -50,7 +51,8 @@ static void heal(struct sim_world *w)
 /* Most events are about one transaction. */
 static void check(struct sim_world *w, const struct sim_event *event)
 {
-    bool all = event->kind == SIM_EV_RESTART || event->kind == SIM_EV_CONNECT || !w->nodes[0].up;
+    bool all = event->kind == SIM_EV_RESTART || event->kind == SIM_EV_CONNECT ||
+               event->kind == SIM_EV_ACCEPT || !w->nodes[0].up;
 
     for (uint32_t tx = 0; tx < w->tx_count; tx++)
         if (all || tx == event->tx)

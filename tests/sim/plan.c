@@ -1,7 +1,13 @@
 /* plan.c: what a seed draws: how many participants, which transactions, which faults. */
 #include <string.h>
 
+#include "rng.h"
 #include "sim.h"
+
+/* Faults that seeds draw as they always did; what came later is drawn apart, and rarely, so that
+ * most seeds still are the schedules that they were. */
+#define FIRST_FAULTS 13
+#define FIRST_ALL    ((1u << FIRST_FAULTS) - 1)
 
 const uint64_t sim_heal_ms = 20000; /* no fault after it */
 
@@ -73,17 +79,45 @@ static void draw_tx(struct sim_world *w, uint32_t index, uint64_t at_ms)
 static unsigned draw_faults(struct sim_world *w)
 {
     uint64_t arm = sim_below(w, 20);
-    unsigned faults = (unsigned)sim_below(w, SIM_ALL + 1);
+    unsigned faults = (unsigned)sim_below(w, FIRST_ALL + 1);
 
     if (arm < 2)
         return 0;
     if (arm < 4)
-        return 1u << sim_below(w, SIM_FAULTS);
+        return 1u << sim_below(w, FIRST_FAULTS);
     if (arm == 4)
-        return SIM_ALL;
+        return FIRST_ALL;
     if (sim_below(w, 4) != 0)
         faults &= ~(unsigned)SIM_GONE;
     return faults;
+}
+
+/* ---- what came later ---- */
+
+/* Everybody is up when it is accepted. What takes a person's knowledge waits for the end. */
+static void plan_restore(struct sim_world *w)
+{
+    uint64_t copy_ms = sim_below(w, 5000);
+
+    (void)sim_schedule(w, copy_ms, SIM_EV_COPY, 0, 0);
+    (void)sim_schedule(w, copy_ms + sim_below(w, 1000), SIM_EV_RESTORE, 0, 0);
+    (void)sim_schedule(w, sim_heal_ms + 7000, SIM_EV_ACCEPT, 0, 0);
+    (void)sim_schedule(w, sim_heal_ms + 60000, SIM_EV_FORCE, 0, 0);
+}
+
+static void plan_later(struct sim_world *w, uint64_t seed)
+{
+    uint64_t rng = ~seed;
+    bool restores = assent_rng_below(&rng, 16) == 0, releases;
+
+    w->rms_tell = assent_rng_below(&rng, 16) == 0;
+    releases = assent_rng_below(&rng, 16) == 0;
+    if (restores && (w->options->faults & SIM_RESTORE) != 0) {
+        w->faults |= SIM_RESTORE;
+        plan_restore(w);
+    }
+    if (releases)
+        (void)sim_schedule(w, sim_heal_ms + 9000, SIM_EV_RELEASE, 0, 0);
 }
 
 static void draw_nodes(struct sim_world *w)
@@ -193,6 +227,8 @@ void sim_plan(struct sim_world *w, uint64_t seed)
     for (uint32_t node = 1; !cell && !w->options->cost && node <= w->part_count; node++)
         for (uint64_t at_ms = sim_below(w, 7000); at_ms < sim_heal_ms + 10000; at_ms += 7000)
             (void)sim_schedule(w, at_ms, SIM_EV_SCAN, node, 0);
+    if (!cell && !w->options->cost)
+        plan_later(w, seed);
     w->healed = false;
     sim_network_plan(w, sim_heal_ms);
     if (cell)

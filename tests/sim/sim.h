@@ -5,8 +5,9 @@
  *
  * Files: main.c options and runs; plan.c what a seed draws; world.c events, clocks, faults of
  * processes; network.c messages; disk.c records; sim_coordinator.c and sim_participant.c drive the
- * machines; sim_rm.c the resource managers; checker.c what must hold; table.c policy by fault;
- * shrink.c makes a failing schedule small; costs.c counts what a transaction costs.
+ * machines; restore.c a restored log, and what people do; sim_rm.c the resource managers; checker.c
+ * what must hold; table.c policy by fault; shrink.c makes a failing schedule small; costs.c counts
+ * what a transaction costs.
  */
 #ifndef ASSENT_SIM_H
 #define ASSENT_SIM_H
@@ -41,8 +42,9 @@ enum sim_fault {
     SIM_PAUSE = 1 << 10,     /* a process stands still for longer than every timeout */
     SIM_CLOCKS = 1 << 11,    /* clocks run at 0.1 to 10 times the true rate */
     SIM_GONE = 1 << 12,      /* a crashed coordinator never comes back */
+    SIM_RESTORE = 1 << 13,   /* the coordinator comes back with an older copy of its log */
 };
-#define SIM_FAULTS 13
+#define SIM_FAULTS 14
 #define SIM_ALL    ((1u << SIM_FAULTS) - 1)
 
 /* Rare paths that a long run must have taken; one never taken is a test that tests nothing. */
@@ -73,7 +75,15 @@ enum sim_fault {
     X(RESOLVED, "a person decided, and nobody else had")                                           \
     X(ORPHAN, "a scan found what an application had prepared, and its transaction was over")       \
     X(ADOPTED_VOTES, "a branch that a scan had found was asked for its vote")                      \
-    X(BARRED, "an application could not prepare any more what had been aborted")
+    X(BARRED, "an application could not prepare any more what had been aborted")                   \
+    X(LOST_COMMIT, "a coordinator's log was restored that had lost a commit")                      \
+    X(ABORT_HELD, "an abort from a restored log, or passed on, was not believed")                  \
+    X(HELD_TOLD, "a held branch learned the commit from a peer")                                   \
+    X(LOSS_SHOWN, "a commit that a restored log had lost was shown when that was accepted")        \
+    X(CLOSED_COMMIT, "a restored log told a commit to one that had forgotten it")                  \
+    X(FORCED, "a person had to find out what a restored log could not")                            \
+    X(RM_CAME_BACK, "a resource manager came back before the next try")                            \
+    X(RELEASED, "a person had seen to a heuristic branch, and it was released")
 
 enum sim_probe {
 #define X(name, text) SIM_PROBE_##name,
@@ -137,10 +147,12 @@ struct sim_tx {
     bool known, ended;    /* machine in memory; ended in this life */
     struct assent_coord machine;
     uint64_t armed_ms;
-    struct sim_record record;
+    struct sim_record record, copy; /* the copy is older */
     /* for the checker, over all lives */
     bool told_committed, told_aborted, logged_commit, logged_abort, split;
     bool begun;
+    bool restored;  /* it began before the log was restored */
+    bool witnessed; /* and somebody knew, when that was accepted, that it was committed */
 };
 
 enum sim_event_kind {
@@ -159,6 +171,12 @@ enum sim_event_kind {
     SIM_EV_PING,    /* the coordinator says what has ended */
     SIM_EV_CUT,     /* links are cut, or clogged, or a process pauses */
     SIM_EV_JOIN,    /* all links are whole again */
+    SIM_EV_COPY,    /* of the coordinator's log */
+    SIM_EV_RESTORE, /* it will be put back soon; all participants notice */
+    SIM_EV_ACCEPT,  /* a person accepts what was lost */
+    SIM_EV_FORCE,   /* and decides what nobody can know any more */
+    SIM_EV_RELEASE, /* a person has seen to what is mixed or a hazard */
+    SIM_EV_RM_UP,   /* a participant notices that its RM answers again */
 };
 
 struct sim_event {
@@ -227,6 +245,9 @@ struct sim_world {
     uint32_t cell_cut[SIM_NODES_MAX];
     uint32_t pause_node;
     uint32_t incarnation;
+    bool restores, restored, accepted; /* at the coordinator's next death; done; by a person */
+    uint32_t lost_below; /* what the participants see in a restored log until it is accepted */
+    bool rms_tell;       /* that they are back */
     struct assent_coord_config coord_config;
     struct sim_tx txs[SIM_TXS_MAX];
     struct sim_participant parts[SIM_NODES_MAX]; /* by node; 0 is not used */
@@ -300,10 +321,20 @@ extern const uint64_t sim_heal_ms;
 void sim_coordinator_event(struct sim_world *w, struct sim_event *event);
 void sim_coordinator_start(struct sim_world *w);
 void sim_coordinator_land(struct sim_world *w, const struct sim_event *event);
+void sim_coordinator_step(struct sim_world *w, uint32_t tx, struct assent_coord_event event);
 void sim_participant_start(struct sim_world *w, uint32_t node);
 void sim_participant_event(struct sim_world *w, struct sim_event *event);
 void sim_participant_land(struct sim_world *w, const struct sim_event *event);
 void sim_participants_ping(struct sim_world *w, uint32_t node, uint32_t ended_below);
+void sim_participants_accepted(struct sim_world *w);
+
+/* restore.c */
+/* After the coordinator has died. */
+void sim_restore(struct sim_world *w);
+void sim_people_event(struct sim_world *w, const struct sim_event *event);
+/* A result without a machine: it may contradict what stands. */
+void sim_late_result(struct sim_world *w, const struct sim_event *event,
+                     const struct assent_message *message);
 
 /* sim_rm.c */
 void sim_rm_call(struct sim_world *w, uint32_t node, uint32_t tx,

@@ -104,7 +104,7 @@ static void probe(struct sim_world *w, const struct assent_coord *before,
             }
 }
 
-static void step(struct sim_world *w, uint32_t tx, struct assent_coord_event event)
+void sim_coordinator_step(struct sim_world *w, uint32_t tx, struct assent_coord_event event)
 {
     struct sim_tx *t = &w->txs[tx];
     struct assent_coord before;
@@ -152,12 +152,12 @@ static void begin(struct sim_world *w, uint32_t tx)
                                                    .seed = sim_below(w, UINT64_MAX)});
     for (uint32_t i = 0; i < t->branch_count; i++) {
         t->epochs[i] = w->parts[t->participants[i]].epoch;
-        step(w, tx,
-             (struct assent_coord_event){.kind = ASSENT_COORD_EV_ENLIST,
-                                         .participant = t->participants[i],
-                                         .epoch = t->epochs[i],
-                                         .has_work = t->one_shot,
-                                         .one_phase = !branch_of(w, tx, i)->own});
+        sim_coordinator_step(w, tx,
+                             (struct assent_coord_event){.kind = ASSENT_COORD_EV_ENLIST,
+                                                         .participant = t->participants[i],
+                                                         .epoch = t->epochs[i],
+                                                         .has_work = t->one_shot,
+                                                         .one_phase = !branch_of(w, tx, i)->own});
     }
     for (uint32_t i = 0; !t->one_shot && t->known && i < t->branch_count; i++) {
         struct assent_message message;
@@ -197,15 +197,18 @@ static void on_message(struct sim_world *w, const struct sim_event *event)
     if (!w->nodes[0].up)
         return;
     sim_receive(event, &message);
-    if (!t->known || t->ended)
+    if ((!t->known || t->ended) && message.kind == ASSENT_MSG_ACK)
+        sim_late_result(w, event, &message);
+    else if (!t->known || t->ended)
         answer_unknown(w, event, &message);
     else if (message.kind != ASSENT_MSG_WORK_REPLY)
-        step(w, event->tx,
-             (struct assent_coord_event){.kind = ASSENT_COORD_EV_MESSAGE, .message = message});
+        sim_coordinator_step(
+            w, event->tx,
+            (struct assent_coord_event){.kind = ASSENT_COORD_EV_MESSAGE, .message = message});
     else if (message.vote == ASSENT_VOTE_NO)
-        step(w, event->tx,
-             (struct assent_coord_event){.kind = ASSENT_COORD_EV_WORK_FAILED,
-                                         .branch = message.branch});
+        sim_coordinator_step(w, event->tx,
+                             (struct assent_coord_event){.kind = ASSENT_COORD_EV_WORK_FAILED,
+                                                         .branch = message.branch});
 }
 
 static void on_durable(struct sim_world *w, const struct sim_event *event)
@@ -213,10 +216,11 @@ static void on_durable(struct sim_world *w, const struct sim_event *event)
     sim_coordinator_land(w, event);
     sim_trace(w, "coordinator tx%u has on disk: %s", event->tx,
               assent_coord_record_name(event->record_kind));
-    step(w, event->tx,
-         (struct assent_coord_event){.kind = ASSENT_COORD_EV_DURABLE,
-                                     .record = (enum assent_coord_record_kind)event->record_kind,
-                                     .standing = (enum assent_decision)event->bytes[0]});
+    sim_coordinator_step(
+        w, event->tx,
+        (struct assent_coord_event){.kind = ASSENT_COORD_EV_DURABLE,
+                                    .record = (enum assent_coord_record_kind)event->record_kind,
+                                    .standing = (enum assent_decision)event->bytes[0]});
 }
 
 void sim_coordinator_start(struct sim_world *w)
@@ -226,6 +230,8 @@ void sim_coordinator_start(struct sim_world *w)
     w->nodes[0].up = true;
     w->incarnation++;
     w->coord_config.incarnation = w->incarnation;
+    if (w->restored && !w->accepted)
+        w->lost_below = w->incarnation;
     sim_trace(w, "coordinator starts, incarnation %u", w->incarnation);
     for (uint32_t i = 0; i < w->tx_count && w->nodes[0].up; i++) {
         struct sim_tx *t = &w->txs[i];
@@ -261,20 +267,6 @@ static void ping(struct sim_world *w)
             sim_participants_ping(w, node, below);
 }
 
-/* Whoever is impatient: mostly it is refused, since it is decided or would take force. */
-static void resolve(struct sim_world *w, uint32_t tx)
-{
-    struct sim_tx *t = &w->txs[tx];
-    enum assent_decision decision =
-        sim_below(w, 4) == 0 ? ASSENT_DECISION_COMMIT : ASSENT_DECISION_ABORT;
-
-    if (!w->nodes[0].up || !t->known || t->ended ||
-        assent_coord_may_resolve(&t->machine, decision, false) != 0)
-        return;
-    sim_probe(w, SIM_PROBE_RESOLVED);
-    step(w, tx, (struct assent_coord_event){.kind = ASSENT_COORD_EV_RESOLVE, .decision = decision});
-}
-
 void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
 {
     switch (event->kind) {
@@ -282,18 +274,19 @@ void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
         begin(w, event->tx);
         break;
     case SIM_EV_COMMIT:
-        step(w, event->tx,
-             w->txs[event->tx].will_roll_back
-                 ? (struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK,
-                                               .reason = ASSENT_REASON_REQUESTED}
-                 : (struct assent_coord_event){.kind = ASSENT_COORD_EV_COMMIT});
+        sim_coordinator_step(w, event->tx,
+                             w->txs[event->tx].will_roll_back
+                                 ? (struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK,
+                                                               .reason = ASSENT_REASON_REQUESTED}
+                                 : (struct assent_coord_event){.kind = ASSENT_COORD_EV_COMMIT});
         break;
     case SIM_EV_MESSAGE:
         on_message(w, event);
         break;
     case SIM_EV_TIMER:
         w->txs[event->tx].armed_ms = SIM_NEVER;
-        step(w, event->tx, (struct assent_coord_event){.kind = ASSENT_COORD_EV_TIMER});
+        sim_coordinator_step(w, event->tx,
+                             (struct assent_coord_event){.kind = ASSENT_COORD_EV_TIMER});
         break;
     case SIM_EV_DURABLE:
         on_durable(w, event);
@@ -304,13 +297,18 @@ void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
         break;
     case SIM_EV_CONNECT:
         for (uint32_t i = 0; i < w->tx_count; i++)
-            step(w, i,
-                 (struct assent_coord_event){.kind = ASSENT_COORD_EV_PEER_UP,
-                                             .participant = event->node,
-                                             .epoch = w->parts[event->node].epoch});
+            sim_coordinator_step(w, i,
+                                 (struct assent_coord_event){.kind = ASSENT_COORD_EV_PEER_UP,
+                                                             .participant = event->node,
+                                                             .epoch = w->parts[event->node].epoch});
         break;
     case SIM_EV_RESOLVE:
-        resolve(w, event->tx);
+    case SIM_EV_COPY:
+    case SIM_EV_RESTORE:
+    case SIM_EV_ACCEPT:
+    case SIM_EV_FORCE:
+    case SIM_EV_RELEASE:
+        sim_people_event(w, event);
         break;
     case SIM_EV_PING:
         ping(w);
@@ -321,6 +319,7 @@ void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
     case SIM_EV_SCAN:
     case SIM_EV_CUT:
     case SIM_EV_JOIN:
+    case SIM_EV_RM_UP:
         break;
     }
 }

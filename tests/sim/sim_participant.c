@@ -23,7 +23,7 @@ static void check_send(struct sim_world *w, uint32_t tx, struct sim_branch *b,
                        const struct assent_message *message)
 {
     if (message->kind == ASSENT_MSG_ACK && message->result == ASSENT_RESULT_COMMITTED &&
-        b->writes && !b->committed)
+        b->writes && !b->committed && !w->txs[tx].split)
         sim_violation(w, tx, "a commit was acknowledged before the resource manager had obeyed");
     if (message->kind != ASSENT_MSG_VOTE)
         return;
@@ -153,6 +153,19 @@ static void probe_election(struct sim_world *w, const struct assent_part *before
                                                                : SIM_PROBE_ABORTED_BY_PARTICIPANT);
 }
 
+/* While the coordinator's log is restored and that is not accepted. */
+static void probe_held(struct sim_world *w, const struct assent_part *before,
+                       const struct assent_part *after, const struct assent_part_event *event)
+{
+    if (event->message.kind == ASSENT_MSG_ABORT && assent_part_in_doubt(after))
+        sim_probe(w, SIM_PROBE_ABORT_HELD);
+    if (event->message.kind == ASSENT_MSG_COMMIT && event->message.from > 0 &&
+        before->decision == ASSENT_DECISION_NONE && after->decision != ASSENT_DECISION_NONE)
+        sim_probe(w, SIM_PROBE_HELD_TOLD);
+    if (event->message.kind == ASSENT_MSG_COMMIT && before->closed)
+        sim_probe(w, SIM_PROBE_CLOSED_COMMIT);
+}
+
 static void probe(struct sim_world *w, const struct assent_part *before,
                   const struct assent_part *after, const struct assent_part_event *event)
 {
@@ -173,6 +186,12 @@ static void probe(struct sim_world *w, const struct assent_part *before,
     if (decided && after->protocol == ASSENT_2PC && event->message.from > 0 &&
         event->kind == ASSENT_PART_EV_MESSAGE && assent_part_in_doubt(before))
         sim_probe(w, SIM_PROBE_PEER_TOLD);
+    if (event->lost_below != 0 && event->kind == ASSENT_PART_EV_MESSAGE)
+        probe_held(w, before, after, event);
+    if (event->kind == ASSENT_PART_EV_RM_UP && actions.count > 0)
+        sim_probe(w, SIM_PROBE_RM_CAME_BACK);
+    if (after->released && !before->released)
+        sim_probe(w, SIM_PROBE_RELEASED);
 }
 
 static void step(struct sim_world *w, uint32_t node, uint32_t tx, struct assent_part_event event)
@@ -185,6 +204,7 @@ static void step(struct sim_world *w, uint32_t node, uint32_t tx, struct assent_
     if (!w->nodes[node].up || !b->known)
         return;
     event.now_ms = sim_clock(w, node);
+    event.lost_below = w->lost_below;
     before = b->machine;
     assent_part_step(&b->machine, &config, &event, &actions);
     probe(w, &before, &b->machine, &event);
@@ -221,7 +241,8 @@ static void on_message(struct sim_world *w, const struct sim_event *event)
 /* Final, and not kept for a person. */
 static bool may_forget(const struct sim_branch *b)
 {
-    return assent_part_final(&b->machine) && b->machine.phase != ASSENT_PART_HEURISTIC;
+    return assent_part_final(&b->machine) &&
+           (b->machine.phase != ASSENT_PART_HEURISTIC || b->machine.released);
 }
 
 /* Only now the RM's proof may go: no crash in between leaves a branch that asks and has none. */
@@ -323,7 +344,7 @@ void sim_participants_ping(struct sim_world *w, uint32_t node, uint32_t ended_be
 {
     struct sim_participant *part = &w->parts[node];
 
-    if (!w->nodes[node].up || w->nodes[node].paused_until > w->now_ms)
+    if (!w->nodes[node].up || w->nodes[node].paused_until > w->now_ms || w->lost_below != 0)
         return;
     if (ended_below > part->ended_below)
         part->ended_below = ended_below;
@@ -339,6 +360,26 @@ void sim_participants_ping(struct sim_world *w, uint32_t node, uint32_t ended_be
             b->known = false;
             b->marker = false;
         }
+    }
+}
+
+static void step_all(struct sim_world *w, uint32_t node, enum assent_part_event_kind kind)
+{
+    for (uint32_t tx = 0; tx < w->tx_count; tx++)
+        step(w, node, tx, (struct assent_part_event){.kind = kind});
+}
+
+/* A person accepts what the restored log has lost. */
+void sim_participants_accepted(struct sim_world *w)
+{
+    for (uint32_t node = 1; node <= w->part_count; node++) {
+        for (uint32_t tx = 0; tx < w->tx_count; tx++) {
+            const struct sim_branch *b = &w->parts[node].branches[tx];
+
+            w->txs[tx].witnessed |=
+                b->known && b->machine.decision == ASSENT_DECISION_COMMIT && !b->machine.closed;
+        }
+        step_all(w, node, ASSENT_PART_EV_ACCEPTED);
     }
 }
 
@@ -375,8 +416,10 @@ void sim_participant_event(struct sim_world *w, struct sim_event *event)
             sim_participant_start(w, event->node);
         break;
     case SIM_EV_CONNECT:
-        for (uint32_t tx = 0; tx < w->tx_count; tx++)
-            step(w, event->node, tx, (struct assent_part_event){.kind = ASSENT_PART_EV_PEER_UP});
+        step_all(w, event->node, ASSENT_PART_EV_PEER_UP);
+        break;
+    case SIM_EV_RM_UP:
+        step_all(w, event->node, ASSENT_PART_EV_RM_UP);
         break;
     case SIM_EV_BEGIN:
     case SIM_EV_COMMIT:
@@ -384,6 +427,11 @@ void sim_participant_event(struct sim_world *w, struct sim_event *event)
     case SIM_EV_RESOLVE:
     case SIM_EV_CUT:
     case SIM_EV_JOIN:
+    case SIM_EV_COPY:
+    case SIM_EV_RESTORE:
+    case SIM_EV_ACCEPT:
+    case SIM_EV_FORCE:
+    case SIM_EV_RELEASE:
         break;
     }
 }

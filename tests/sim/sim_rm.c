@@ -149,6 +149,8 @@ void sim_rm_event(struct sim_world *w, struct sim_event *event)
     } else {
         event->result = troubles[sim_below(w, 3)];
     }
+    if (w->rms_tell && event->result == ASSENT_RM_UNAVAILABLE)
+        (void)sim_schedule(w, sim_below(w, 500), SIM_EV_RM_UP, event->node, 0);
     /* Answers keep the order of the calls. */
     answer = sim_schedule(w, 0, SIM_EV_RM_ANSWER, event->node, event->tx);
     answer->operation = event->operation;

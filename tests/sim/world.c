@@ -253,6 +253,8 @@ static void ends(struct sim_world *w, uint32_t node, uint64_t for_ms)
     sim_trace(w, "node %u dies%s", node, for_ms == SIM_NEVER ? " for good" : "");
     w->nodes[node].gone = for_ms == SIM_NEVER;
     sim_crash(w, node);
+    if (node == 0)
+        sim_restore(w);
     if (for_ms != SIM_NEVER)
         (void)sim_schedule(w, for_ms, SIM_EV_RESTART, node, 0);
 }
