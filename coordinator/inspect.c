@@ -366,6 +366,8 @@ void inspect_request(struct session *session, const struct assent_wire *wire)
         query(session, wire, ASSENT_QUERY_SCAN);
     } else if (strcmp(what, "test") == 0) {
         query(session, wire, ASSENT_QUERY_TEST);
+    } else if (strcmp(what, "markers") == 0) {
+        query(session, wire, ASSENT_QUERY_MARKERS);
     } else if (strcmp(what, "transaction") == 0) {
         json = inspect_transaction(session, wire, false);
     } else if (strcmp(what, "explain") == 0) {
@@ -383,7 +385,7 @@ void inspect_request(struct session *session, const struct assent_wire *wire)
     } else {
         session_refuse(session, wire->request, ASSENT_E_INVALID,
                        "inspect: what must be transactions, transaction, explain, participants, "
-                       "health, audit, query, prepared, scan or test");
+                       "health, audit, query, prepared, scan, test or markers");
     }
     if (json != NULL)
         send_json(session, wire->request, json);

@@ -52,6 +52,7 @@ enum assent_query_kind {
     ASSENT_QUERY_LIST,
     ASSENT_QUERY_SCAN,
     ASSENT_QUERY_TEST,
+    ASSENT_QUERY_MARKERS,
 };
 
 struct assent_bytes {

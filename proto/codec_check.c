@@ -349,7 +349,7 @@ void codec_check_wire(struct codec_check *check, const struct assent_wire *wire)
         check_text(check, "resource_query.command", wire->u.resource_query.command,
                    ASSENT_COMMAND_MAX);
         check_range(check, "resource_query.kind", wire->u.resource_query.kind, 0,
-                    ASSENT_QUERY_TEST);
+                    ASSENT_QUERY_MARKERS);
         return;
     case ASSENT_WIRE_OPERATE:
         check_operate(check, wire);

@@ -1,7 +1,10 @@
 /*
- * cmd_verify.c: holds what every participant's resource lists as prepared against the coordinator's
- * log. The order makes it safe while everything runs: prepared (the lists), active and decisions
- * (the log), and for whatever differs then, the lists again: only what both lists show is drift.
+ * cmd_verify.c: holds what every participant's resource lists as prepared, and its proofs of
+ * commit, against the coordinator's log. The order makes it safe while everything runs. Prepared:
+ * the lists, then active and decisions (the log), and for whatever differs then, the lists again:
+ * only what both lists show is drift. Markers: each is made after its decision and before its
+ * branch is acknowledged, so the log is asked about a marker after it was seen, and one is looked
+ * for after the log has named its branch.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,29 +13,39 @@
 #include "commands.h"
 
 #define TRANSACTIONS_MAX 10000
+#define MARKERS_MAX      100000 /* of one participant */
 #define FIX_LOOKS        50
 #define FIX_LOOK_MS      100
 
-enum column { PREPARED, MATCH, ORPHAN, MISSING, FOREIGN, COLUMNS };
-static const char *const columns[COLUMNS] = {"prepared", "match", "orphan", "missing", "foreign"};
+enum column { PREPARED, MATCH, ORPHAN, MISSING, MARKERS, CONTRADICTED, UNPROVED, FOREIGN, COLUMNS };
+static const char *const columns[COLUMNS] = {"prepared", "match",        "orphan",   "missing",
+                                             "markers",  "contradicted", "unproved", "foreign"};
 
 /* One look at everything. */
 struct verification {
     char log[64];
     json_t *participants, *drift;
+    json_t *contradicts; /* gtrid -> whether the log contradicts a commit of it */
     bool clean;
 };
 
 /* A question whose refusal is an answer too. */
-static json_t *ask(struct ctl *ctl, const char *what, const char *argument, const char *participant,
-                   uint32_t limit)
+static int ask_for(struct ctl *ctl, const char *what, const char *argument, const char *participant,
+                   json_t **ret_json)
 {
     char *text = NULL;
-    json_t *json = NULL;
+    int error = assent_client_inspect(ctl->client, what, argument, participant, 0, &text);
 
-    if (assent_client_inspect(ctl->client, what, argument, participant, limit, &text) == 0)
-        json = json_loads(text, 0, NULL);
+    *ret_json = error == 0 ? json_loads(text, 0, NULL) : NULL;
     free(text);
+    return error;
+}
+
+static json_t *ask(struct ctl *ctl, const char *what, const char *argument, const char *participant)
+{
+    json_t *json;
+
+    (void)ask_for(ctl, what, argument, participant, &json);
     return json;
 }
 
@@ -60,7 +73,7 @@ static bool has_branch(const json_t *list, const json_t *wanted)
 /* Whether the log has a transaction that has not ended and names this participant. */
 static bool log_explains(struct ctl *ctl, const char *gtrid, const char *participant)
 {
-    json_t *json = ask(ctl, "transaction", gtrid, NULL, 0);
+    json_t *json = ask(ctl, "transaction", gtrid, NULL);
     const json_t *branches = json_object_get(json, "branches");
     bool live = json && strcmp(string_of(json, "phase"), "ended") != 0, explains = false;
 
@@ -78,9 +91,10 @@ static void add_drift(struct verification *v, const char *participant, const cha
                                               json_object_get(branch, "branch"), "kind", kind));
 }
 
-/* Branches that committed transactions wait for at this participant, as rows of a list. */
-static json_t *awaited(struct ctl *ctl, const struct verification *v, const json_t *transactions,
-                       const char *participant)
+/* Branches of committed transactions at this participant, as rows of a list: those that are waited
+ * for, or those that have acknowledged. */
+static json_t *committed(struct ctl *ctl, const struct verification *v, const json_t *transactions,
+                         const char *participant, const char *result)
 {
     json_t *rows = json_array(), *transaction, *json, *branch;
     size_t index, k;
@@ -91,15 +105,16 @@ static json_t *awaited(struct ctl *ctl, const struct verification *v, const json
 
         if (strcmp(string_of(transaction, "phase"), "committing") != 0)
             continue;
-        json = ask(ctl, "transaction", gtrid, NULL, 0);
+        json = ask(ctl, "transaction", gtrid, NULL);
         json_array_foreach(json_object_get(json, "branches"), k, branch)
         {
             if (strcmp(string_of(branch, "participant"), participant) == 0 &&
                 strcmp(string_of(branch, "vote"), "yes") == 0 &&
-                strcmp(string_of(branch, "result"), "none") == 0)
+                strcmp(string_of(branch, "result"), result) == 0)
                 json_array_append_new(rows,
-                                      json_pack("{s:s, s:s, s:O}", "log", v->log, "gtrid", gtrid,
-                                                "branch", json_object_get(branch, "number")));
+                                      json_pack("{s:s, s:s, s:O, s:O}", "log", v->log, "gtrid",
+                                                gtrid, "branch", json_object_get(branch, "number"),
+                                                "protocol", json_object_get(json, "protocol")));
         }
         json_decref(json);
     }
@@ -131,16 +146,14 @@ static bool knows(const json_t *list, const json_t *branch)
            has_branch(json_object_get(list, "known"), branch);
 }
 
-/* Counts one participant. What looks like drift is only that if a second list shows it too: else it
- * was under way, and has ended since. */
-static void compare(struct ctl *ctl, struct verification *v, const json_t *transactions,
-                    const char *name, const json_t *list, json_t *ret_row)
+/* What looks like drift is only that if a second list shows it too: else it was under way, and has
+ * ended since. */
+static void compare_prepared(struct ctl *ctl, struct verification *v, const json_t *transactions,
+                             const char *name, const json_t *list, const json_t *again,
+                             json_int_t counts[COLUMNS])
 {
-    const json_t *prepared = json_object_get(list, "prepared");
-    json_int_t counts[COLUMNS] = {[PREPARED] = (json_int_t)json_array_size(prepared)};
-    json_t *orphans = find_orphans(ctl, v, prepared, name, counts);
-    json_t *wanted = awaited(ctl, v, transactions, name);
-    json_t *again = ask(ctl, "prepared", NULL, name, 0);
+    json_t *orphans = find_orphans(ctl, v, json_object_get(list, "prepared"), name, counts);
+    json_t *wanted = committed(ctl, v, transactions, name, "none");
 
     for (size_t i = 0; i < json_array_size(orphans); i++) {
         const json_t *row = json_array_get(orphans, i);
@@ -159,18 +172,132 @@ static void compare(struct ctl *ctl, struct verification *v, const json_t *trans
         counts[MISSING]++;
         add_drift(v, name, "missing", row);
     }
-    for (size_t i = 0; i < COLUMNS; i++)
-        json_object_set_new(ret_row, columns[i], json_integer(counts[i]));
-    v->clean &= again && counts[ORPHAN] == 0 && counts[MISSING] == 0;
     json_decref(orphans);
     json_decref(wanted);
+}
+
+/* ---- markers ---- */
+
+/* 0 and the rows of all of them; ASSENT_E_NOT_FOUND: the resource has none to list. */
+static int list_markers(struct ctl *ctl, const char *name, json_t **ret_markers)
+{
+    json_t *markers = json_array(), *page;
+    char next[ASSENT_BRANCH_ID_TEXT + 1] = "";
+    int error;
+
+    do {
+        error = ask_for(ctl, "markers", next, name, &page);
+        if (error == 0 && json_array_size(markers) >= MARKERS_MAX)
+            error = ASSENT_E_LIMIT;
+        json_array_extend(markers, json_object_get(page, "markers"));
+        snprintf(next, sizeof(next), "%s", string_of(page, "next"));
+        json_decref(page);
+    } while (error == 0 && next[0] != '\0');
+    if (error == 0)
+        *ret_markers = markers;
+    else
+        json_decref(markers);
+    return error;
+}
+
+/* Whether the log says otherwise of a transaction that has committed somewhere. That it is mixed is
+ * known, and shown elsewhere; what has expired, or was lost in a restore, it cannot say. */
+static bool log_contradicts(struct ctl *ctl, struct verification *v, const char *gtrid)
+{
+    json_t *known = json_object_get(v->contradicts, gtrid), *json;
+    const char *outcome, *phase;
+    bool contradicts;
+
+    if (known)
+        return json_is_true(known);
+    contradicts = ask_for(ctl, "transaction", gtrid, NULL, &json) == ASSENT_E_NOT_FOUND;
+    outcome = string_of(json, "outcome");
+    phase = string_of(json, "phase");
+    contradicts |= strcmp(outcome, "aborted") == 0 || strcmp(phase, "active") == 0 ||
+                   strcmp(phase, "voting") == 0;
+    json_object_set_new(v->contradicts, gtrid, json_boolean(contradicts));
+    json_decref(json);
+    return contradicts;
+}
+
+/* Only read, under 3pc: it has no marker. */
+static bool wrote_nothing(const json_t *list, const json_t *branch)
+{
+    const json_t *rows = json_object_get(list, "read_only");
+
+    return strcmp(string_of(branch, "protocol"), "3pc") == 0 &&
+           (!json_is_array(rows) || has_branch(rows, branch));
+}
+
+static bool still_committing(struct ctl *ctl, const char *gtrid)
+{
+    json_t *json = ask(ctl, "transaction", gtrid, NULL);
+    bool still = strcmp(string_of(json, "phase"), "committing") == 0;
+
+    json_decref(json);
+    return still;
+}
+
+static void compare_markers(struct ctl *ctl, struct verification *v, const json_t *markers,
+                            const json_t *wanted, const char *name, const json_t *list,
+                            json_int_t counts[COLUMNS])
+{
+    for (size_t i = 0; i < json_array_size(markers); i++) {
+        const json_t *row = json_array_get(markers, i);
+
+        if (strcmp(string_of(row, "log"), v->log) != 0) {
+            counts[FOREIGN]++;
+            continue;
+        }
+        counts[MARKERS]++;
+        if (!log_contradicts(ctl, v, string_of(row, "gtrid")))
+            continue;
+        counts[CONTRADICTED]++;
+        add_drift(v, name, "contradicted", row);
+    }
+    for (size_t i = 0; i < json_array_size(wanted); i++) {
+        const json_t *row = json_array_get(wanted, i);
+
+        /* While others are waited for, nobody may forget. */
+        if (has_branch(markers, row) || wrote_nothing(list, row) ||
+            !still_committing(ctl, string_of(row, "gtrid")))
+            continue;
+        counts[UNPROVED]++;
+        add_drift(v, name, "unproved", row);
+    }
+}
+
+/* Counts one participant; its state, if it could not tell everything, or NULL. */
+static const char *compare(struct ctl *ctl, struct verification *v, const json_t *transactions,
+                           const char *name, const json_t *list, json_t *ret_row)
+{
+    const json_t *prepared = json_object_get(list, "prepared");
+    json_int_t counts[COLUMNS] = {[PREPARED] = (json_int_t)json_array_size(prepared)};
+    json_t *wanted = committed(ctl, v, transactions, name, "committed"), *markers = NULL;
+    int error = list_markers(ctl, name, &markers);
+    json_t *again = ask(ctl, "prepared", NULL, name);
+
+    compare_prepared(ctl, v, transactions, name, list, again, counts);
+    if (markers)
+        compare_markers(ctl, v, markers, wanted, name, again, counts);
+    for (size_t i = 0; i < COLUMNS; i++)
+        json_object_set_new(ret_row, columns[i],
+                            !markers && i >= MARKERS && i <= UNPROVED ? json_null()
+                                                                      : json_integer(counts[i]));
+    v->clean &= counts[ORPHAN] == 0 && counts[MISSING] == 0 && counts[CONTRADICTED] == 0 &&
+                counts[UNPROVED] == 0;
+    json_decref(wanted);
+    json_decref(markers);
     json_decref(again);
+    if (error == ASSENT_E_LIMIT)
+        return "truncated";
+    return again && (error == 0 || error == ASSENT_E_NOT_FOUND) ? NULL : "not listed";
 }
 
 static void look_at(struct ctl *ctl, struct verification *v, const json_t *transactions,
                     const json_t *participant)
 {
-    const char *state = string_of(participant, "state");
+    const char *state = string_of(participant, "state"), *trouble = NULL;
     json_t *row, *list = NULL;
     char name[160];
 
@@ -178,18 +305,18 @@ static void look_at(struct ctl *ctl, struct verification *v, const json_t *trans
              string_of(participant, "resource"));
     row = json_pack("{s:s}", "participant", name);
     if (strcmp(state, "down") != 0)
-        list = ask(ctl, "prepared", NULL, name, 0);
+        list = ask(ctl, "prepared", NULL, name);
     if (list)
-        compare(ctl, v, transactions, name, list, row);
+        trouble = compare(ctl, v, transactions, name, list, row);
     else
         for (size_t i = 0; i < COLUMNS; i++)
             json_object_set_new(row, columns[i], json_null());
     if (json_is_true(json_object_get(list, "truncated")))
-        state = "truncated";
+        trouble = "truncated";
     else if (!list && strcmp(state, "up") == 0)
-        state = "not listed";
-    json_object_set_new(row, "state", json_string(state));
-    v->clean &= list != NULL && strcmp(state, "truncated") != 0;
+        trouble = "not listed";
+    json_object_set_new(row, "state", json_string(trouble ? trouble : state));
+    v->clean &= list != NULL && trouble == NULL;
     json_array_append_new(v->participants, row);
     json_decref(list);
 }
@@ -200,7 +327,10 @@ static int verify(struct ctl *ctl, struct verification *v)
     json_t *health, *participants = NULL, *transactions = NULL;
     int code = ctl_inspect(ctl, "health", NULL, NULL, 0, &health);
 
-    *v = (struct verification){.clean = true, .participants = json_array(), .drift = json_array()};
+    *v = (struct verification){.clean = true,
+                               .participants = json_array(),
+                               .drift = json_array(),
+                               .contradicts = json_object()};
     if (code)
         return code;
     snprintf(v->log, sizeof(v->log), "%s", string_of(health, "log"));
@@ -221,6 +351,7 @@ static void forget(struct verification *v)
 {
     json_decref(v->participants);
     json_decref(v->drift);
+    json_decref(v->contradicts);
 }
 
 static bool has_orphans(const struct verification *v)
@@ -237,8 +368,7 @@ static int fix(struct ctl *ctl, struct verification *v)
     int code = 0;
 
     for (size_t i = 0; i < json_array_size(v->drift); i++)
-        json_decref(
-            ask(ctl, "scan", NULL, string_of(json_array_get(v->drift, i), "participant"), 0));
+        json_decref(ask(ctl, "scan", NULL, string_of(json_array_get(v->drift, i), "participant")));
     for (int i = 0; code == 0 && i < FIX_LOOKS && has_orphans(v); i++) {
         struct timespec wait = {.tv_nsec = FIX_LOOK_MS * 1000000L};
 
@@ -255,8 +385,9 @@ static void print_table(struct ctl *ctl, const struct verification *v)
     size_t index;
     json_t *row;
 
-    ctl_table_row(table, (const char *[]){"PARTICIPANT", "STATE", "PREPARED", "MATCH", "ORPHAN",
-                                          "MISSING", "FOREIGN"});
+    ctl_table_row(table,
+                  (const char *[]){"PARTICIPANT", "STATE", "PREPARED", "MATCH", "ORPHAN", "MISSING",
+                                   "MARKERS", "CONTRADICTED", "UNPROVED", "FOREIGN"});
     json_array_foreach(v->participants, index, row)
     {
         char cells[COLUMNS + 2][200];
@@ -307,10 +438,11 @@ static const struct ctl_option options[] = {
 const struct ctl_command ctl_verify = {
     .noun = "verify",
     .words = "",
-    .summary = "Hold every participant's prepared branches against the log",
+    .summary = "Hold every participant's prepared branches and markers against the log",
     .detail = "Ends with 5 on drift: an orphan (prepared there, of no open transaction here), a"
-              " missing branch (committed here, not known there), or a participant that cannot be"
-              " asked.",
+              " missing branch (committed here, not known there), a contradicted marker (committed"
+              " there, not here), an unproved branch (committed here and there, and its marker is"
+              " gone), or a participant that cannot be asked.",
     .options = options,
     .run = run,
 };

@@ -44,7 +44,7 @@ static void clear(struct agent_list *list)
 /* ---- on the finishing thread ---- */
 
 /* The resource may hold its own lock while it lists, so nothing is done here but to note. */
-static void note(const struct assent_branch_id *id, void *context)
+void agent_list_note(const struct assent_branch_id *id, void *context)
 {
     struct agent_list *list = context;
 
@@ -71,7 +71,7 @@ int agent_service_list(const struct agent_resource *resource, struct agent_list 
         snprintf(text, text_size, "the resource is not open yet");
         return error;
     }
-    error = resource->ops->recover(resource->handle, note, list);
+    error = resource->ops->recover(resource->handle, agent_list_note, list);
     if (error == 0 && list->failed)
         error = ASSENT_E_NOMEM;
     if (error)
@@ -215,7 +215,7 @@ static bool scan(struct agent_resource *resource, struct agent_list *list)
     for (size_t i = 0; i < list->count; i++)
         if (agent_recovery_is_orphan(resource, &list->ids[i]) &&
             (!second || has(&service->orphans, &list->ids[i])))
-            note(&list->ids[i], &orphans);
+            agent_list_note(&list->ids[i], &orphans);
     clear(&service->orphans);
     if (second) {
         for (size_t i = 0; i < orphans.count; i++)

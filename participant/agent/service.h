@@ -17,12 +17,14 @@ struct agent_resource;
 struct agent_branch;
 struct assent_wire;
 
-/* A list of prepared branches, as a resource gives it. */
+/* A list of branches, as a resource gives it. */
 struct agent_list {
     struct assent_branch_id *ids;
     size_t count, capacity;
     bool failed; /* out of memory: it is not whole */
 };
+/* Adds one; the context is the list. */
+void agent_list_note(const struct assent_branch_id *id, void *context);
 
 struct agent_service {
     bool up;                          /* new branches are let in */

@@ -174,28 +174,42 @@ static void evidence(void *resource, struct assent_call *call)
 /* --- questions -------------------------------------------------------------------------------- */
 
 struct listing {
+    enum http_state state; /* of those that are listed */
+    size_t limit;
     void (*found)(const struct assent_branch_id *id, void *context);
     void *context;
 };
 
-static bool list_prepared(const struct assent_branch_id *id, const struct http_record *record,
-                          void *context)
+static bool list_some(const struct assent_branch_id *id, const struct http_record *record,
+                      void *context)
 {
     struct listing *listing = context;
 
-    if (record->state == HTTP_PREPARED)
-        listing->found(id, listing->context);
-    return true;
+    if (record->state != listing->state)
+        return true;
+    listing->found(id, listing->context);
+    return --listing->limit > 0;
 }
 
 static int recover(void *resource, void (*found)(const struct assent_branch_id *id, void *context),
                    void *context)
 {
     struct http *http = resource;
-    struct listing listing = {.found = found, .context = context};
+    struct listing listing = {HTTP_PREPARED, SIZE_MAX, found, context};
     struct assent_branch_id damaged;
 
-    return http_barrier_scan(http->barrier, list_prepared, &listing, &damaged);
+    return http_barrier_scan(http->barrier, NULL, list_some, &listing, &damaged);
+}
+
+/* What the service has confirmed. */
+static int markers(void *resource, const struct assent_branch_id *after, size_t limit,
+                   void (*found)(const struct assent_branch_id *id, void *context), void *context)
+{
+    struct http *http = resource;
+    struct listing listing = {HTTP_CONFIRMED, limit, found, context};
+    struct assent_branch_id damaged;
+
+    return http_barrier_scan(http->barrier, after, list_some, &listing, &damaged);
 }
 
 /* A GET. 0 and the reply in the request, or an error. */
@@ -293,4 +307,5 @@ const struct assent_resource_ops assent_resource_http = {
     .recover = recover,
     .ping = ping,
     .query = query,
+    .markers = markers,
 };

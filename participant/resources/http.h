@@ -174,12 +174,14 @@ ASSENT_CHECKED int http_barrier_get(struct http_barrier *barrier, const struct a
 void http_barrier_put(struct http_barrier *barrier, struct http_write *writes, size_t count);
 /* Soon; lost in a crash. */
 void http_barrier_delete(struct http_barrier *barrier, const struct assent_branch_id *id);
-/* Every record in order of log and time, until visit returns false. A damaged one: ASSENT_E_CORRUPT
- * and, after the call, its id in *ret_damaged. */
+/* Every record after `after` (NULL: from the first) in order of log and time, until visit returns
+ * false. A damaged one: ASSENT_E_CORRUPT and, after the call, its id in *ret_damaged. */
 typedef bool http_barrier_visit(const struct assent_branch_id *id, const struct http_record *record,
                                 void *context);
-ASSENT_CHECKED int http_barrier_scan(struct http_barrier *barrier, http_barrier_visit *visit,
-                                     void *context, struct assent_branch_id *ret_damaged);
+ASSENT_CHECKED int http_barrier_scan(struct http_barrier *barrier,
+                                     const struct assent_branch_id *after,
+                                     http_barrier_visit *visit, void *context,
+                                     struct assent_branch_id *ret_damaged);
 
 /* http_branch.c */
 struct http_branch *http_branch_find(struct http *http, const struct assent_branch_id *id);

@@ -251,15 +251,20 @@ static bool visit_record(const void *key, size_t key_size, const void *value, si
     return scan->visit(&id, &record, scan->context);
 }
 
-int http_barrier_scan(struct http_barrier *barrier, http_barrier_visit *visit, void *context,
+int http_barrier_scan(struct http_barrier *barrier, const struct assent_branch_id *after,
+                      http_barrier_visit *visit, void *context,
                       struct assent_branch_id *ret_damaged)
 {
     struct scan scan = {.visit = visit, .context = context, .damaged = ret_damaged};
+    uint8_t key[ASSENT_BRANCH_ID_BYTES];
     int r;
 
     memset(ret_damaged, 0, sizeof(*ret_damaged));
+    if (after != NULL)
+        assent_branch_id_encode(after, key);
     pthread_mutex_lock(&barrier->mutex);
-    r = assent_store_scan(barrier->store, ASSENT_TABLE_BRANCH, NULL, 0, 0, visit_record, &scan);
+    r = assent_store_scan(barrier->store, ASSENT_TABLE_BRANCH, after != NULL ? key : NULL,
+                          after != NULL ? sizeof(key) : 0, 0, visit_record, &scan);
     pthread_mutex_unlock(&barrier->mutex);
     return r == 0 ? scan.error : r;
 }

@@ -166,7 +166,7 @@ static void sweep(struct http *http, const struct assent_branch_id *last, size_t
     sweep.ids = calloc(max, sizeof(*sweep.ids));
     if (sweep.ids == NULL)
         return;
-    r = http_barrier_scan(http->barrier, note_swept, &sweep, &damaged);
+    r = http_barrier_scan(http->barrier, NULL, note_swept, &sweep, &damaged);
     for (size_t i = 0; r == 0 && i < sweep.count; i++)
         http_barrier_delete(http->barrier, &sweep.ids[i]);
     if (r == 0)

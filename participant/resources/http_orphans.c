@@ -238,7 +238,7 @@ int http_orphans_start(struct http *http, char *error, size_t error_size)
     orphans->http = http;
     init_sync(orphans);
     http->orphans = orphans;
-    r = http_barrier_scan(http->barrier, note, orphans, &damaged);
+    r = http_barrier_scan(http->barrier, NULL, note, orphans, &damaged);
     if (r != 0) {
         assent_branch_id_format(&damaged, id);
         snprintf(error, error_size, "http: the barrier's record of %s: %s", id,

@@ -237,6 +237,7 @@ static void evidence(void *resource, struct assent_call *call)
 struct listing {
     void (*found)(const struct assent_branch_id *id, void *context);
     void *context;
+    size_t limit;
 };
 
 static bool list_branch(const void *key, size_t key_size, const void *body, size_t size,
@@ -250,20 +251,34 @@ static bool list_branch(const void *key, size_t key_size, const void *body, size
     (void)size;
     assent_branch_id_decode(key, &id);
     listing->found(&id, listing->context);
-    return true;
+    return --listing->limit > 0;
 }
 
 static int recover(void *resource, void (*found)(const struct assent_branch_id *id, void *context),
                    void *context)
 {
     struct kv *kv = resource;
-    struct listing listing = {.found = found, .context = context};
+    struct listing listing = {.found = found, .context = context, .limit = SIZE_MAX};
     struct assent_call failed;
     char error[ASSENT_REASON_MAX + 1];
 
     if (kv_answer_failed(kv, &failed))
         return ASSENT_E_UNAVAILABLE;
     return kv_store_scan_intents(kv->store, list_branch, &listing, error);
+}
+
+static int markers(void *resource, const struct assent_branch_id *after, size_t limit,
+                   void (*found)(const struct assent_branch_id *id, void *context), void *context)
+{
+    struct kv *kv = resource;
+    struct listing listing = {.found = found, .context = context, .limit = limit};
+    uint8_t name[ASSENT_BRANCH_ID_BYTES];
+    char error[ASSENT_REASON_MAX + 1];
+
+    if (after != NULL)
+        assent_branch_id_encode(after, name);
+    return kv_store_scan_markers(kv->store, after != NULL ? name : NULL, list_branch, &listing,
+                                 error);
 }
 
 static int ping(void *resource, char *error, size_t error_size)
@@ -394,4 +409,5 @@ const struct assent_resource_ops assent_resource_kv = {
     .recover = recover,
     .ping = ping,
     .query = query,
+    .markers = markers,
 };

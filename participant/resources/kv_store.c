@@ -311,12 +311,14 @@ int kv_store_marker(struct kv_store *store, const uint8_t name[ASSENT_BRANCH_ID_
     return r;
 }
 
-static int scan(struct kv_store *store, MDB_dbi table, bool sealed, kv_store_visit *visit,
-                void *context, char *error)
+/* What comes after `after`; in a table of branches `sealed` names what is in it. */
+static int scan(struct kv_store *store, MDB_dbi table, const char *sealed, const MDB_val *after,
+                kv_store_visit *visit, void *context, char *error)
 {
     MDB_txn *txn = NULL;
     MDB_cursor *cursor = NULL;
-    MDB_val key, value;
+    MDB_val key = after != NULL ? *after : bytes(NULL, 0), value;
+    MDB_cursor_op op = after != NULL ? MDB_SET_RANGE : MDB_FIRST;
     const uint8_t *body;
     size_t size;
     int rc, r = 0;
@@ -325,10 +327,12 @@ static int scan(struct kv_store *store, MDB_dbi table, bool sealed, kv_store_vis
         return fail(rc, "reading", error);
     if ((rc = mdb_cursor_open(txn, table, &cursor)) != 0)
         goto out;
-    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+    for (; (rc = mdb_cursor_get(cursor, &key, &value, op)) == 0; op = MDB_NEXT) {
         body = value.mv_data;
         size = value.mv_size;
-        if (sealed && (r = unseal(&key, &value, "intents", &body, &size, error)) != 0)
+        if (op == MDB_SET_RANGE && mdb_cmp(txn, table, &key, after) == 0)
+            continue;
+        if (sealed != NULL && (r = unseal(&key, &value, sealed, &body, &size, error)) != 0)
             goto out;
         if (!visit(key.mv_data, key.mv_size, body, size, context))
             goto out;
@@ -344,12 +348,21 @@ out:
 
 int kv_store_scan_data(struct kv_store *store, kv_store_visit *visit, void *context, char *error)
 {
-    return scan(store, store->data, false, visit, context, error);
+    return scan(store, store->data, NULL, NULL, visit, context, error);
 }
 
 int kv_store_scan_intents(struct kv_store *store, kv_store_visit *visit, void *context, char *error)
 {
-    return scan(store, store->intents, true, visit, context, error);
+    return scan(store, store->intents, "intents", NULL, visit, context, error);
+}
+
+int kv_store_scan_markers(struct kv_store *store, const uint8_t after[ASSENT_BRANCH_ID_BYTES],
+                          kv_store_visit *visit, void *context, char *error)
+{
+    MDB_val name = bytes(after, ASSENT_BRANCH_ID_BYTES);
+
+    return scan(store, store->markers, "marker", after != NULL ? &name : NULL, visit, context,
+                error);
 }
 
 int kv_store_ping(struct kv_store *store, char *error)

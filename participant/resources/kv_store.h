@@ -50,6 +50,10 @@ ASSENT_CHECKED int kv_store_scan_data(struct kv_store *store, kv_store_visit *vi
                                       char *error);
 ASSENT_CHECKED int kv_store_scan_intents(struct kv_store *store, kv_store_visit *visit,
                                          void *context, char *error);
+/* Likewise, those with a greater name than `after` (NULL: all). */
+ASSENT_CHECKED int kv_store_scan_markers(struct kv_store *store,
+                                         const uint8_t after[ASSENT_BRANCH_ID_BYTES],
+                                         kv_store_visit *visit, void *context, char *error);
 /* One cheap read. */
 ASSENT_CHECKED int kv_store_ping(struct kv_store *store, char *error);
 

@@ -96,6 +96,14 @@ static int own(struct sql_database *db, const struct assent_branch_id *id, char 
                : 0;
 }
 
+static void list_markers(const char *after, size_t limit, char *sql, size_t size)
+{
+    snprintf(sql, size,
+             "SELECT LOWER(HEX(branch)) FROM assent_marker WHERE committed AND branch > X'%s'"
+             " ORDER BY branch LIMIT %zu",
+             after, limit);
+}
+
 static const struct sql_driver driver = {
     .type = "mariadb",
     .lane_depth = 1,
@@ -115,6 +123,7 @@ static const struct sql_driver driver = {
     .evidence = mariadb_evidence,
     .recover = recover,
     .ping = ping,
+    .list_markers = list_markers,
 };
 
 /* --- open and close --------------------------------------------------------------------------- */
@@ -192,4 +201,5 @@ const struct assent_resource_ops assent_resource_mariadb = {
     .ping = sql_ping,
     .query = sql_query,
     .check = sql_check,
+    .markers = sql_markers,
 };

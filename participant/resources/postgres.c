@@ -92,6 +92,14 @@ static int own(struct sql_database *db, const struct assent_branch_id *id, char 
                : 0;
 }
 
+static void list_markers(const char *after, size_t limit, char *sql, size_t size)
+{
+    snprintf(sql, size,
+             "SELECT encode(branch, 'hex') FROM assent.marker WHERE committed"
+             " AND branch > decode('%s', 'hex') ORDER BY branch LIMIT %zu",
+             after, limit);
+}
+
 static const struct sql_driver driver = {
     .type = "postgres",
     .lane_depth = 1024, /* a pipeline */
@@ -111,6 +119,7 @@ static const struct sql_driver driver = {
     .evidence = postgres_evidence,
     .recover = recover,
     .ping = ping,
+    .list_markers = list_markers,
 };
 
 /* --- open and close --------------------------------------------------------------------------- */
@@ -198,4 +207,5 @@ const struct assent_resource_ops assent_resource_postgres = {
     .ping = sql_ping,
     .query = sql_query,
     .check = sql_check,
+    .markers = sql_markers,
 };

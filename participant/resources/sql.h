@@ -5,6 +5,7 @@
  *   sql_resource.c   begin, work, evidence, recover, ping and query as operations of a resource
  *   sql_batch.c      prepare, commit, rollback, forget: many branches at once
  *   sql_branch.c     the branches in work, and their names in a marker table
+ *   sql_marker.c     lists markers
  *   sql_pool.c       sessions for branches in work, and the lanes that end branches
  *   sql_statement.c  parses work into statements
  *   sql_reply.c      rows and counts as JSON, within bounds
@@ -107,6 +108,8 @@ struct sql_driver {
     int (*recover)(struct sql_database *db, struct sql_session *lane,
                    void (*found)(const struct assent_branch_id *id, void *context), void *context);
     int (*ping)(struct sql_session *lane, char reason[ASSENT_REASON_MAX + 1]);
+    /* Writes a query: names in hex of committed branches, greater than `after`, in their order. */
+    void (*list_markers)(const char *after, size_t limit, char *sql, size_t size);
 };
 
 /* The first member of a driver's own resource. */
@@ -148,6 +151,10 @@ int sql_recover(void *resource, void (*found)(const struct assent_branch_id *id,
 int sql_ping(void *resource, char *error, size_t error_size);
 int sql_check(void *resource, char *error, size_t error_size);
 int sql_query(void *resource, const char *command, char **ret_json, char *error, size_t error_size);
+
+/* sql_marker.c */
+int sql_markers(void *resource, const struct assent_branch_id *after, size_t limit,
+                void (*found)(const struct assent_branch_id *id, void *context), void *context);
 
 /* sql_batch.c */
 void sql_batch(void *resource, struct assent_call **calls, size_t count);

@@ -256,7 +256,8 @@ def test_verify_is_clean_while_everything_runs(bank):
         done = run("verify", expect=0).json
         assert done["clean"] and done["drift"] == []
     row = done["participants"][0]
-    assert set(row) == {"participant", "state", "prepared", "match", "orphan", "missing", "foreign"}
+    assert set(row) == {"participant", "state", "prepared", "match", "orphan", "missing", "markers",
+                        "contradicted", "unproved", "foreign"}
 
 
 def test_verify_names_what_is_not_reached_or_waits(bank):

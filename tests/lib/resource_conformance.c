@@ -243,6 +243,37 @@ static void forget_can_be_repeated(void **state)
     assert_int_equal(driver_recover(d, NULL), 0);
 }
 
+/* The listing says what evidence would say, and settles nothing by that. */
+static void markers_are_listed_in_order_and_only_read(void **state)
+{
+    struct driver *d = *state;
+    struct assent_branch_id after = driver_branch(1);
+    uint64_t mask;
+
+    if (d->ops->markers == NULL)
+        return;
+    assert_int_equal(driver_markers(d, NULL, 10, &mask), 0);
+    for (unsigned n = 1; n <= 5; n++)
+        prepare_something(d, n);
+    write_something(d, 6);
+    for (unsigned n = 1; n <= 3; n++)
+        expect(d, ASSENT_OP_COMMIT, n, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_ROLLBACK, 4, ASSENT_RM_OK);
+    expect_not_committed(d, 4); /* it may be on record that it has not */
+    assert_int_equal(driver_markers(d, NULL, 10, &mask), 3);
+    assert_true(mask == (1u << 1 | 1u << 2 | 1u << 3));
+    assert_int_equal(driver_markers(d, NULL, 2, &mask), 2);
+    assert_true(mask == (1u << 1 | 1u << 2));
+    assert_int_equal(driver_markers(d, &after, 1, &mask), 1);
+    assert_true(mask == 1u << 2);
+    after = driver_branch(3);
+    assert_int_equal(driver_markers(d, &after, 10, &mask), 0);
+    expect(d, ASSENT_OP_COMMIT, 5, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_PREPARE, 6, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_COMMIT, 6, ASSENT_RM_OK);
+    assert_int_equal(driver_markers(d, &after, 10, &mask), 2);
+}
+
 /* --- batches ---------------------------------------------------------------------------------- */
 
 static const struct {
@@ -363,6 +394,7 @@ int resource_conformance(const struct conformance_subject *of)
         TEST(one_phase_commits_at_once),
         TEST(prepared_branches_survive_a_reopen_and_go_either_way),
         TEST(forget_can_be_repeated),
+        TEST(markers_are_listed_in_order_and_only_read),
         TEST(a_batch_answers_as_its_single_calls_do),
         TEST(different_branches_run_at_the_same_moment),
     };

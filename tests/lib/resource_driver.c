@@ -206,6 +206,16 @@ static void found(const struct assent_branch_id *id, void *context)
         recovered->mask |= 1ull << n;
 }
 
+unsigned driver_markers(struct driver *driver, const struct assent_branch_id *after, size_t limit,
+                        uint64_t *ret_mask)
+{
+    struct recovered recovered = {0};
+
+    assert_int_equal(driver->ops->markers(driver->resource, after, limit, found, &recovered), 0);
+    *ret_mask = recovered.mask;
+    return recovered.count;
+}
+
 unsigned driver_recover(struct driver *driver, uint64_t *ret_mask)
 {
     struct recovered recovered = {0};

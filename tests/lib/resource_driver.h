@@ -42,5 +42,8 @@ void expect_work_fails(struct driver *driver, unsigned n, const char *text, cons
 
 /* How many branches recover lists; *ret_mask gets bit n for branch n below 64. */
 unsigned driver_recover(struct driver *driver, uint64_t *ret_mask);
+/* Likewise of markers. */
+unsigned driver_markers(struct driver *driver, const struct assent_branch_id *after, size_t limit,
+                        uint64_t *ret_mask);
 
 #endif

@@ -188,7 +188,7 @@ void sample(enum assent_wire_kind kind, struct assent_wire *wire)
     case ASSENT_WIRE_RESOURCE_QUERY:
         wire->u.resource_query.resource = "kv";
         wire->u.resource_query.command = "dump";
-        wire->u.resource_query.kind = ASSENT_QUERY_TEST;
+        wire->u.resource_query.kind = ASSENT_QUERY_MARKERS;
         return;
     case ASSENT_WIRE_OPERATE:
         sample_operate(wire);

@@ -16,6 +16,8 @@
 #ifndef ASSENT_PARTICIPANT_H
 #define ASSENT_PARTICIPANT_H
 
+#include <stddef.h>
+
 #include "types.h"
 
 #ifdef __cplusplus
@@ -131,12 +133,23 @@ struct assent_resource_ops {
     /* Looks anew at all that open looks at, and reports each finding. 0, or an ASSENT_E_* with a
      * sentence in error: open would refuse it now. NULL: ping must do. */
     int (*check)(void *resource, char *error, size_t error_size);
+    /* Lists the proofs of commit that evidence answers from: calls found for each, in the order of
+     * log id, gtrid and branch number as bytes, for at most `limit` of those that follow `after`
+     * (NULL: from the first). Only reads. 0, or an error: the list is then not known. NULL: there
+     * is nothing to list. */
+    int (*markers)(void *resource, const struct assent_branch_id *after, size_t limit,
+                   void (*found)(const struct assent_branch_id *id, void *context), void *context);
 };
 
 /* A table that was built against an older header is shorter. */
 static inline bool assent_resource_can_check(const struct assent_resource_ops *ops)
 {
-    return ops->size >= sizeof(*ops) && ops->check != NULL;
+    return ops->size > offsetof(struct assent_resource_ops, check) && ops->check != NULL;
+}
+
+static inline bool assent_resource_has_markers(const struct assent_resource_ops *ops)
+{
+    return ops->size > offsetof(struct assent_resource_ops, markers) && ops->markers != NULL;
 }
 
 struct assent_participant_resource {
