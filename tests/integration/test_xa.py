@@ -102,11 +102,13 @@ def test_refusal_of_a_prepare_carries_its_code(shops):
     assert shops.a.rows() == shops.b.rows() == {}
 
 
-def test_error_of_a_prepare_is_rolled_back(shops):
-    """XAER_RMERR from prepare: unknown, and rolled back until it is gone (15)."""
-    shops.a.script("prepare -3 done")
+@pytest.mark.parametrize("code", ["-3", "-7"])
+def test_error_of_a_prepare_is_rolled_back(shops, code):
+    """XAER_RMERR or XAER_RMFAIL from prepare: unknown, and rolled back until it is gone (15)."""
+    shops.a.script(f"prepare {code} done", "rollback -7", "rollback -3")
     shops.put("x", expect=ctl.ABORTED)
-    assert shops.a.prepared() == shops.b.prepared() == 0
+    wait_until(lambda: shops.a.trace().count("rollback ") >= 3, "it is tried until it is done")
+    wait_until(lambda: shops.a.prepared() == shops.b.prepared() == 0, "both are rolled back")
     assert shops.a.rows() == shops.b.rows() == {}
 
 
@@ -136,6 +138,13 @@ def test_heuristics_are_seen(shops, code, outcome):
     assert shops.put("x").json["outcome"] == outcome
     if outcome == "committed":
         wait_until(lambda: "forget " in shops.a.trace(), "xa_forget was called")
+
+
+def test_failing_forget_is_tried_again(shops):
+    """Until the switch has forgotten that it had committed alone (23)."""
+    shops.a.script("commit 7 heur", "forget -3", "forget -7")
+    assert shops.put("x").json["outcome"] == "committed"
+    wait_until(lambda: shops.a.trace().count("forget ") >= 3, "xa_forget was called again")
 
 
 # The helper process.

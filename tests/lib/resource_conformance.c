@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gtrid.h"
 #include "resource_driver.h"
 
 #define THREADS             4
@@ -243,6 +244,46 @@ static void forget_can_be_repeated(void **state)
     assert_int_equal(driver_recover(d, NULL), 0);
 }
 
+static void note_id(const struct assent_branch_id *id, void *context)
+{
+    *(struct assent_branch_id *)context = *id;
+}
+
+/* Logs have ids of any bytes (edge case 52). */
+static void ids_of_any_bytes_round_trip(void **state)
+{
+    static const uint8_t odd[] = {0x00, 0x27, 0x22, 0x5c, 0x60, 0x3b, 0x2d, 0x2d,
+                                  0x0a, 0x0d, 0x1a, 0x25, 0x5f, 0xff, 0xc3, 0x28};
+    struct driver *d = *state;
+    struct assent_call call = {.id = driver_branch(1)};
+    struct assent_branch_id listed = {.branch = 0};
+    char text[128];
+
+    if (can(ASSENT_CAP_VOLATILE))
+        return;
+    memcpy(call.id.log_id, odd, sizeof(odd));
+    memcpy(call.id.gtrid.bytes, odd, 8); /* its time: the rest says when it was begun */
+    call.id.branch = ASSENT_BRANCH_OF_3PC | 0x27;
+    d->ops->begin(d->resource, &call);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    snprintf(text, sizeof(text), subject->write, 1u);
+    call.work = text;
+    call.work_size = strlen(text);
+    call.timeout_ms = 5000;
+    d->ops->work(d->resource, &call);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    free(call.reply);
+    call.operation = ASSENT_OP_PREPARE;
+    d->ops->prepare(d->resource, &call);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    assert_int_equal(d->ops->recover(d->resource, note_id, &listed), 0);
+    assert_memory_equal(&listed, &call.id, sizeof(listed));
+    call.operation = ASSENT_OP_COMMIT;
+    d->ops->commit(d->resource, &call);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    assert_int_equal(driver_recover(d, NULL), 0);
+}
+
 /* The listing says what evidence would say, and settles nothing by that. */
 static void markers_are_listed_in_order_and_only_read(void **state)
 {
@@ -394,6 +435,7 @@ int resource_conformance(const struct conformance_subject *of)
         TEST(one_phase_commits_at_once),
         TEST(prepared_branches_survive_a_reopen_and_go_either_way),
         TEST(forget_can_be_repeated),
+        TEST(ids_of_any_bytes_round_trip),
         TEST(markers_are_listed_in_order_and_only_read),
         TEST(a_batch_answers_as_its_single_calls_do),
         TEST(different_branches_run_at_the_same_moment),
