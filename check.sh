@@ -1,7 +1,7 @@
 #!/bin/bash
 # Everything that must hold, from a fresh clone: builds with two compilers, unit tests, the
 # simulator, the explorer, models, seeded mistakes, real processes, sanitizers, the release build,
-# lint. Ends with one line "N passed, N failed, N skipped"; exits non-zero if anything failed. A
+# instructions of the hot paths, lint. Ends with one line "N passed, N failed, N skipped"; exits non-zero if anything failed. A
 # stage that fails does not stop the others. Logs and results lie in build-check/.
 #
 #   ./check.sh            all stages
@@ -122,6 +122,11 @@ mutants() {
         --junit "$out/logs/mutants.xml"
 }
 
+# Instructions of the hot paths against the recorded ones.
+paths() {
+    ninja -C "$out/release" tests/bench/paths && ASSENT_BUILD=$out/release tests/bench/paths.py
+}
+
 if ! install_packages >"$out/logs/packages.log" 2>&1 </dev/null; then
     tail -n 20 "$out/logs/packages.log"
     echo "cannot install packages: see $out/logs/packages.log"
@@ -149,6 +154,7 @@ export ASSENT_CYCLES=$((cycles / 2)) ASSENT_REPLIES=$((replies / 5))
 stage integration-asan pytests integration-asan asan 4 -n "$waiting_jobs" -m "not plain" \
     tests/integration
 stage release-smoke pytests release-smoke release 1 tests/integration/test_smoke.py
+stage paths paths
 stage lint pytests lint gcc 1 -n "$jobs" tests/lint
 
 rm -rf "${out:?}/tmp"
