@@ -18,6 +18,7 @@
  *   recovery.c          machines from records and from the lists of resources
  *   watch.c             warns of branches that are in doubt for long
  *   branches.c          the tables of branches and coordinator logs (branches.h)
+ *   calls.c             one job's calls of its resource, with their crash points (calls.h)
  *   workers.c           threads for the resources' calls (workers.h)
  *
  * No file here decides anything about a transaction: what happens goes to the machine as an event.
@@ -51,7 +52,7 @@ struct agent_resource {
     char *name, *parameters, *directory;
     const struct assent_resource_ops *ops;
     struct assent_resource_environment environment;
-    void *handle; /* NULL: not open yet */
+    agent_handle handle; /* NULL: not open yet */
     struct agent_service service;
     pthread_mutex_t report_mutex;
     json_t *findings; /* what it reports while it is tested; under the mutex; NULL: nobody asks */

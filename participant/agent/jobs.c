@@ -34,6 +34,11 @@ void agent_job_free(struct agent_job *job)
     free(job);
 }
 
+bool agent_job_works(const struct agent_job *job)
+{
+    return job->operation == ASSENT_OP_WORK || job->with_begin || job->with_work;
+}
+
 void agent_lane_init(struct agent_lane *lane)
 {
     STAILQ_INIT(&lane->waiting);

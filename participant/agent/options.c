@@ -23,7 +23,7 @@ static const struct assent_setting settings[] = {
     STRING("cluster", cluster, "default", "NAME", "coordinators of another cluster are refused"),
     STRING("log_level", log_level, "info", "LEVEL", "debug, info, warn or error"),
     STRING("log_format", log_format, "logfmt", "FORMAT", "logfmt or json"),
-    COUNT("workers", workers, "8", 1, 1024, "threads for work; each resource has one more"),
+    COUNT("workers", workers, "8", 1, 1024, "threads for work; others end branches"),
     DURATION("heartbeat", heartbeat_ms, "2s", 10, HOUR_MS,
              "between heartbeats; silence of three disconnects"),
     DURATION("inquire", inquire_ms, "5s", 1, HOUR_MS, "in doubt this long: ask the coordinator"),

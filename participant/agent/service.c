@@ -85,11 +85,14 @@ static void look(struct probe *probe)
 {
     struct agent_resource *resource = probe->resource;
     const struct assent_resource_ops *ops = resource->ops;
+    void *handle;
 
     probe->error = 0;
-    if (!resource->handle)
-        probe->error =
-            ops->open(&resource->environment, &resource->handle, probe->text, sizeof(probe->text));
+    if (!resource->handle) {
+        probe->error = ops->open(&resource->environment, &handle, probe->text, sizeof(probe->text));
+        if (probe->error == 0)
+            resource->handle = handle;
+    }
     if (probe->error == 0 && ops->ping)
         probe->error = ops->ping(resource->handle, probe->text, sizeof(probe->text));
     if (probe->error == 0 && (ops->capabilities & ASSENT_CAP_PREPARED_LIST))

@@ -1,9 +1,9 @@
 /*
- * workers.c: the pool for work and one finishing thread per resource, see workers.h.
+ * workers.c: the pool for work and the finishing threads of each resource, see workers.h.
  *
  * One mutex guards every queue; nothing is called under it. A job walks: lane (loop only) -> the
  * loop itself, if the resource can be tried (loop only) -> pool, if it begins or works -> finishing
- * thread, if it does more -> done queue -> done() on the loop.
+ * thread, if it does more and the resource has but one -> done queue -> done() on the loop.
  */
 #include "workers.h"
 
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "crash_point.h"
+#include "calls.h"
 #include "runtime.h"
 
 /* Most calls that one batch hands to a resource. */
@@ -27,13 +27,16 @@ struct agent_finisher {
     STAILQ_ENTRY(agent_finisher) link;
     struct agent_workers *workers;
     const struct assent_resource_ops *ops;
-    void *const *resource;   /* written by a task alone, before work is let in */
-    struct agent_jobs queue; /* under the mutex */
+    agent_handle *resource;  /* written by a task alone, before work is let in */
+    struct agent_jobs queue; /* under the mutex, as the next three */
+    struct agent_jobs apart; /* of several threads, what one at a time takes, all of it */
+    bool apart_busy;
+    unsigned waiting; /* threads asleep on wake */
+    bool tries;       /* loop only: the resource is open, and can be tried without waiting */
     pthread_cond_t wake;
-    pthread_t thread;
-    bool started;
-    bool tries; /* loop only: the resource is open, and can be tried without waiting */
-    struct agent_job *jobs[BATCH_MAX]; /* the group under way */
+    unsigned threads, threads_started;
+    pthread_t *thread;
+    struct agent_job *group[BATCH_MAX]; /* under way: of the one thread, or from apart */
     struct assent_call *calls[BATCH_MAX];
 };
 
@@ -56,54 +59,9 @@ struct agent_workers {
     pthread_t *thread;
 };
 
-/* Where to die around each operation; -1: nowhere. */
-static const struct {
-    int before, after;
-} crash[ASSENT_OP_COUNT] = {
-    [ASSENT_OP_WORK] = {ASSENT_CRASH_agent_before_rm_work, ASSENT_CRASH_agent_after_rm_work},
-    [ASSENT_OP_PREPARE] = {ASSENT_CRASH_agent_before_rm_prepare,
-                           ASSENT_CRASH_agent_after_rm_prepare},
-    [ASSENT_OP_COMMIT] = {ASSENT_CRASH_agent_before_rm_commit, ASSENT_CRASH_agent_after_rm_commit},
-    [ASSENT_OP_ROLLBACK] = {ASSENT_CRASH_agent_before_rm_rollback,
-                            ASSENT_CRASH_agent_after_rm_rollback},
-    [ASSENT_OP_ONE_PHASE] = {ASSENT_CRASH_agent_before_rm_one_phase,
-                             ASSENT_CRASH_agent_after_rm_one_phase},
-    [ASSENT_OP_EVIDENCE] = {-1, -1},
-    [ASSENT_OP_FORGET] = {-1, -1},
-};
-
-static void before(const struct assent_call *call)
-{
-    if (crash[call->operation].before >= 0)
-        assent_crash_point((enum assent_crash_point)crash[call->operation].before);
-}
-
-static void after(const struct assent_call *call)
-{
-    if (crash[call->operation].after >= 0)
-        assent_crash_point((enum assent_crash_point)crash[call->operation].after);
-}
-
-/* Readies the call for an operation. A resource that forgets to answer has not succeeded. */
-static void ready(struct assent_call *call, enum assent_operation operation)
-{
-    call->operation = operation;
-    call->would_wait = false;
-    call->result = ASSENT_RM_UNKNOWN_CODE;
-    call->reason[0] = '\0';
-}
-
-static void not_open(struct assent_call *call)
-{
-    call->result = ASSENT_RM_UNAVAILABLE;
-    snprintf(call->reason, sizeof(call->reason), "the resource is not open yet");
-}
-
 static bool needs_pool(const struct agent_job *job)
 {
-    if (job->task)
-        return false;
-    return job->command || job->operation == ASSENT_OP_WORK || job->with_begin || job->with_work;
+    return !job->task && (job->command || agent_job_works(job));
 }
 
 static void wake_loop(struct agent_workers *workers)
@@ -124,62 +82,35 @@ static bool push_finished(struct agent_workers *workers, struct agent_job *job)
     return wake;
 }
 
+static bool side_by_side(const struct agent_finisher *finisher)
+{
+    return finisher->threads > 1;
+}
+
 /* Under the mutex. */
 static void push(struct agent_workers *workers, struct agent_job *job, bool to_pool)
 {
+    struct agent_finisher *finisher = job->finisher;
+
     if (to_pool) {
         STAILQ_INSERT_TAIL(&workers->pool, job, link);
         if (workers->pool_waiting)
             pthread_cond_signal(&workers->wake_pool);
-    } else {
-        if (STAILQ_EMPTY(&job->finisher->queue))
-            pthread_cond_signal(&job->finisher->wake);
-        STAILQ_INSERT_TAIL(&job->finisher->queue, job, link);
+        return;
     }
-}
-
-static void run_query(struct agent_job *job)
-{
-    const struct assent_resource_ops *ops = job->finisher->ops;
-    char *json = NULL;
-
-    job->query_error = ASSENT_E_NOT_FOUND;
-    if (ops->query)
-        job->query_error = ops->query(*job->finisher->resource, job->command, &json,
-                                      job->call.reason, sizeof(job->call.reason));
-    if (job->query_error == 0 && json) {
-        job->call.reply = json;
-        job->call.reply_size = strlen(json);
-    }
-}
-
-/* Begin and work, as asked and as far as nothing would wait. True: `operation` is still to be done.
- */
-static bool run_work(struct agent_job *job)
-{
-    const struct assent_resource_ops *ops = job->finisher->ops;
-    struct assent_call *call = &job->call;
-    bool work = job->with_work || job->operation == ASSENT_OP_WORK;
-
-    ready(call, ASSENT_OP_WORK);
-    before(call);
-    if (job->with_begin) {
-        ops->begin(*job->finisher->resource, call);
-        job->with_begin = call->would_wait;
-        work &= call->result == ASSENT_RM_OK;
-    }
-    if (work && !call->would_wait) {
-        ready(call, ASSENT_OP_WORK);
-        ops->work(*job->finisher->resource, call);
-        job->with_work &= call->would_wait;
-    }
-    after(call);
-    return call->result == ASSENT_RM_OK && job->operation != ASSENT_OP_WORK;
+    if (side_by_side(finisher) && (job->task || job->operation == ASSENT_OP_FORGET))
+        STAILQ_INSERT_TAIL(&finisher->apart, job, link);
+    else
+        STAILQ_INSERT_TAIL(&finisher->queue, job, link);
+    if (finisher->waiting)
+        pthread_cond_signal(&finisher->wake);
 }
 
 static void *serve_pool(void *argument)
 {
     struct agent_workers *workers = argument;
+    const struct assent_resource_ops *ops;
+    void *resource;
     bool wake;
 
     pthread_mutex_lock(&workers->mutex);
@@ -197,10 +128,16 @@ static void *serve_pool(void *argument)
         STAILQ_REMOVE_HEAD(&workers->pool, link);
         pthread_mutex_unlock(&workers->mutex);
 
+        ops = job->finisher->ops;
+        resource = *job->finisher->resource;
         if (job->command)
-            run_query(job);
+            agent_call_query(ops, resource, job);
         else
-            more = run_work(job);
+            more = agent_call_work(ops, resource, job);
+        if (more && side_by_side(job->finisher)) {
+            agent_call_rest(ops, resource, job);
+            more = false;
+        }
 
         pthread_mutex_lock(&workers->mutex);
         wake = !more && push_finished(workers, job);
@@ -218,94 +155,85 @@ static void *serve_pool(void *argument)
     return NULL;
 }
 
-static void run_one(struct agent_finisher *finisher, struct assent_call *call)
-{
-    const struct assent_resource_ops *ops = finisher->ops;
-    void *resource = *finisher->resource;
-
-    switch (call->operation) {
-    case ASSENT_OP_PREPARE:
-        ops->prepare(resource, call);
-        break;
-    case ASSENT_OP_COMMIT:
-    case ASSENT_OP_ONE_PHASE:
-        ops->commit(resource, call);
-        break;
-    case ASSENT_OP_ROLLBACK:
-        ops->rollback(resource, call);
-        break;
-    case ASSENT_OP_EVIDENCE:
-        if (ops->capabilities & ASSENT_CAP_EVIDENCE)
-            ops->evidence(resource, call);
-        else
-            call->result = ASSENT_RM_NOT_FOUND; /* declares that it has none */
-        break;
-    case ASSENT_OP_FORGET:
-        ops->forget(resource, call);
-        break;
-    case ASSENT_OP_WORK:
-    case ASSENT_OP_COUNT:
-        ASSENT_ASSERT(!"an operation of the pool on a finishing thread");
-    }
-}
-
-/* The group in finisher->jobs: what the resource can take together goes to it in one call. */
-static void run_group(struct agent_finisher *finisher, size_t count)
+/* A group of one, or all that the resource can take together: that goes to it in one call. */
+static void run_group(struct agent_finisher *finisher, struct agent_job **group, size_t count)
 {
     bool batch = finisher->ops->capabilities & ASSENT_CAP_BATCH;
+    void *resource = *finisher->resource;
     size_t together = 0;
 
     for (size_t i = 0; i < count; i++) {
-        struct agent_job *job = finisher->jobs[i];
+        struct agent_job *job = group[i];
 
-        if (job->task) {
+        if (job->task)
             job->task(job);
-            continue;
-        }
-        ready(&job->call, job->operation);
-        if (!*finisher->resource) {
-            not_open(&job->call);
-            continue;
-        }
-        before(&job->call);
-        if (batch && job->operation != ASSENT_OP_EVIDENCE) {
-            finisher->calls[together++] = &job->call;
-        } else {
-            run_one(finisher, &job->call);
-            after(&job->call);
-        }
+        else if (!resource)
+            agent_call_nobody(job);
+        else if (batch && (job->operation == ASSENT_OP_FORGET ||
+                           (job->operation != ASSENT_OP_EVIDENCE && !side_by_side(finisher))))
+            finisher->calls[together++] = agent_call_ready(job);
+        else
+            agent_call_rest(finisher->ops, resource, job);
+        resource = *finisher->resource; /* a task may have opened it */
     }
-    if (together) {
-        finisher->ops->batch(*finisher->resource, finisher->calls, together);
-        for (size_t i = 0; i < together; i++)
-            after(finisher->calls[i]);
+    if (together)
+        agent_call_batch(finisher->ops, resource, finisher->calls, together);
+}
+
+static size_t take(struct agent_jobs *queue, struct agent_job **group, size_t most)
+{
+    size_t count = 0;
+
+    while (count < most && !STAILQ_EMPTY(queue)) {
+        group[count++] = STAILQ_FIRST(queue);
+        STAILQ_REMOVE_HEAD(queue, link);
     }
+    return count;
+}
+
+/* Under the mutex. Several threads take one call each. Tasks never overlap; and nobody waits for
+ * what is to be forgotten, so it is as well done together. */
+static size_t take_group(struct agent_finisher *finisher, struct agent_job **one,
+                         struct agent_job ***ret_group)
+{
+    bool batch = finisher->ops->capabilities & ASSENT_CAP_BATCH;
+
+    *ret_group = finisher->group;
+    if (!side_by_side(finisher))
+        return take(&finisher->queue, finisher->group, batch ? BATCH_MAX : 1);
+    if (!finisher->apart_busy && !STAILQ_EMPTY(&finisher->apart)) {
+        finisher->apart_busy = true;
+        return take(&finisher->apart, finisher->group, BATCH_MAX);
+    }
+    *ret_group = one;
+    return take(&finisher->queue, one, 1);
 }
 
 static void *serve_finisher(void *argument)
 {
     struct agent_finisher *finisher = argument;
     struct agent_workers *workers = finisher->workers;
-    size_t most = finisher->ops->capabilities & ASSENT_CAP_BATCH ? BATCH_MAX : 1;
+    struct agent_job *one, **group;
 
     pthread_mutex_lock(&workers->mutex);
     for (;;) {
         size_t count = 0;
         bool wake = false;
 
-        while (!workers->stopping && STAILQ_EMPTY(&finisher->queue))
+        while (!workers->stopping && (count = take_group(finisher, &one, &group)) == 0) {
+            finisher->waiting++;
             pthread_cond_wait(&finisher->wake, &workers->mutex);
+            finisher->waiting--;
+        }
         if (workers->stopping)
             break;
-        while (count < most && !STAILQ_EMPTY(&finisher->queue)) {
-            finisher->jobs[count++] = STAILQ_FIRST(&finisher->queue);
-            STAILQ_REMOVE_HEAD(&finisher->queue, link);
-        }
         pthread_mutex_unlock(&workers->mutex);
-        run_group(finisher, count);
+        run_group(finisher, group, count);
         pthread_mutex_lock(&workers->mutex);
+        if (group == finisher->group)
+            finisher->apart_busy = false;
         for (size_t i = 0; i < count; i++)
-            wake |= push_finished(workers, finisher->jobs[i]);
+            wake |= push_finished(workers, group[i]);
         if (wake) {
             pthread_mutex_unlock(&workers->mutex);
             wake_loop(workers);
@@ -352,16 +280,21 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
 }
 
 int agent_workers_add(struct agent_workers *workers, const struct assent_resource_ops *ops,
-                      void *const *resource, struct agent_finisher **ret_finisher)
+                      agent_handle *resource, struct agent_finisher **ret_finisher)
 {
     struct agent_finisher *finisher = calloc(1, sizeof(*finisher));
+    unsigned threads = assent_resource_finishers(ops);
 
-    if (!finisher)
+    if (!finisher || !(finisher->thread = calloc(threads, sizeof(*finisher->thread)))) {
+        free(finisher);
         return ASSENT_E_NOMEM;
+    }
+    finisher->threads = threads;
     finisher->workers = workers;
     finisher->ops = ops;
     finisher->resource = resource;
     STAILQ_INIT(&finisher->queue);
+    STAILQ_INIT(&finisher->apart);
     pthread_cond_init(&finisher->wake, NULL);
     STAILQ_INSERT_TAIL(&workers->finishers, finisher, link);
     *ret_finisher = finisher;
@@ -374,65 +307,46 @@ void agent_workers_opened(struct agent_finisher *finisher)
 }
 
 /* Signals belong to the program's own threads. */
-static int start_thread(struct agent_workers *workers, pthread_t *thread, void *(*serve)(void *),
-                        void *argument)
+static int start_threads(struct agent_workers *workers, pthread_t *thread, unsigned count,
+                         unsigned *started, void *(*serve)(void *), void *argument)
 {
     sigset_t all, before_it;
-    int error;
+    int error = 0;
 
     pthread_mutex_lock(&workers->mutex);
-    workers->running++;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before_it);
-    error = pthread_create(thread, NULL, serve, argument);
+    while (!error && *started < count) {
+        error = pthread_create(&thread[*started], NULL, serve, argument);
+        if (!error) {
+            workers->running++;
+            (*started)++;
+        }
+    }
     pthread_sigmask(SIG_SETMASK, &before_it, NULL);
-    if (error)
-        workers->running--;
     pthread_mutex_unlock(&workers->mutex);
     return error ? ASSENT_E_LIMIT : 0;
 }
 
 int agent_workers_start(struct agent_workers *workers)
 {
+    int error = start_threads(workers, workers->thread, workers->threads, &workers->threads_started,
+                              serve_pool, workers);
     struct agent_finisher *finisher;
-    int error;
 
-    while (workers->threads_started < workers->threads) {
-        error =
-            start_thread(workers, &workers->thread[workers->threads_started], serve_pool, workers);
-        if (error)
-            return error;
-        workers->threads_started++;
-    }
-    STAILQ_FOREACH (finisher, &workers->finishers, link) {
-        error = start_thread(workers, &finisher->thread, serve_finisher, finisher);
-        if (error)
-            return error;
-        finisher->started = true;
-    }
-    return 0;
+    STAILQ_FOREACH (finisher, &workers->finishers, link)
+        if (!error)
+            error = start_threads(workers, finisher->thread, finisher->threads,
+                                  &finisher->threads_started, serve_finisher, finisher);
+    return error;
 }
 
 /* On the loop: the job as far as nothing waits. False: the rest is for the threads. */
 static bool try_now(struct agent_job *job)
 {
-    struct assent_call *call = &job->call;
-    bool more = true;
-
     if (!job->finisher->tries || job->task || job->command || job->operation == ASSENT_OP_EVIDENCE)
         return false;
-    call->no_wait = true;
-    call->would_wait = false;
-    if (needs_pool(job))
-        more = run_work(job);
-    if (more && !call->would_wait) {
-        ready(call, job->operation);
-        before(call);
-        run_one(job->finisher, call);
-        after(call);
-    }
-    call->no_wait = false;
-    return !call->would_wait;
+    return agent_call_try(job->finisher->ops, *job->finisher->resource, job);
 }
 
 static void dispatch(struct agent_workers *workers, struct agent_job *job)
@@ -522,7 +436,7 @@ bool agent_workers_stop(struct agent_workers *workers, uint32_t timeout_ms)
     workers->stopping = true;
     pthread_cond_broadcast(&workers->wake_pool);
     STAILQ_FOREACH (finisher, &workers->finishers, link)
-        pthread_cond_signal(&finisher->wake);
+        pthread_cond_broadcast(&finisher->wake);
     while (workers->running &&
            pthread_cond_timedwait(&workers->ended, &workers->mutex, &until) != ETIMEDOUT)
         ;
@@ -554,10 +468,12 @@ void agent_workers_free(struct agent_workers *workers)
         struct agent_finisher *finisher = STAILQ_FIRST(&workers->finishers);
 
         STAILQ_REMOVE_HEAD(&workers->finishers, link);
-        if (finisher->started)
-            pthread_join(finisher->thread, NULL);
+        for (unsigned i = 0; i < finisher->threads_started; i++)
+            pthread_join(finisher->thread[i], NULL);
         drop_jobs(&finisher->queue);
+        drop_jobs(&finisher->apart);
         pthread_cond_destroy(&finisher->wake);
+        free(finisher->thread);
         free(finisher);
     }
     drop_jobs(&workers->pool);

@@ -2,10 +2,13 @@
  * workers.h: runs the blocking operations of resources on threads, and brings the results back to
  * the loop through a descriptor.
  *
- * Work (and the reading of committed data) runs on a bounded pool. Everything that ends a branch
- * runs on one finishing thread per resource, which takes all that is queued at once, so that a
- * resource can commit a group of branches with one sync. What a resource can do without waiting
- * (ASSENT_CAP_TRY) is done on the loop. Deliberately not here: what a result means.
+ * Work (and the reading of committed data) runs on a bounded pool. What ends a branch runs on the
+ * resource's own finishing threads, since work may wait for a lock that only the end of another
+ * branch frees. One such thread takes all that is queued at once, so that a resource can commit a
+ * group of branches with one sync; several, where a resource asks for them, take one call each, so
+ * that the RM can group their syncs, and a prepare or one-phase commit that follows on work stays
+ * on the thread of the work. What a resource can do without waiting (ASSENT_CAP_TRY) is done on the
+ * loop. Deliberately not here: what a result means.
  *
  * Threads: all functions belong to the loop's thread. A job belongs to the workers from submit
  * until done() is called with it.
@@ -13,9 +16,13 @@
 #ifndef ASSENT_AGENT_WORKERS_H
 #define ASSENT_AGENT_WORKERS_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "assent/participant.h"
+
+/* What a resource's open has handed out; NULL before that. */
+typedef void *_Atomic agent_handle;
 
 struct agent_workers;
 struct agent_link;
@@ -43,9 +50,8 @@ struct agent_job {
     uint64_t connection;     /* ... this connection ... */
     struct agent_link *asker;            /* ... of this one; tasks only */
     char *command;                       /* not NULL: a query; owned by the job */
-    void (*task)(struct agent_job *job); /* not NULL: run by the finishing thread, by itself, and
-                                          * nothing else of the above; also before the resource is
-                                          * open */
+    void (*task)(struct agent_job *job); /* not NULL: run by a finishing thread, and nothing else
+                                          * of the above; also before the resource is open */
     void (*done)(struct agent_job *job); /* of a task, on the loop: owns the job */
     void (*drop)(void *context);         /* not NULL: frees the context with the job */
     int query_error; /* 0: call.reply holds the JSON text; else call.reason says why */
@@ -57,7 +63,7 @@ ASSENT_CHECKED int agent_workers_new(unsigned threads, void (*done)(struct agent
 /* Jobs may be submitted before start; they wait. Finishers live as long as the workers. *resource
  * is NULL until a task has opened it: until then whatever needs it is unavailable. */
 ASSENT_CHECKED int agent_workers_add(struct agent_workers *workers,
-                                     const struct assent_resource_ops *ops, void *const *resource,
+                                     const struct assent_resource_ops *ops, agent_handle *resource,
                                      struct agent_finisher **ret_finisher);
 ASSENT_CHECKED int agent_workers_start(struct agent_workers *workers);
 /* A task has opened the resource, and is done: from now on calls are tried on the loop first, if
@@ -68,6 +74,8 @@ void agent_workers_opened(struct agent_finisher *finisher);
 struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *work,
                                 size_t work_size);
 void agent_job_free(struct agent_job *job); /* NULL is allowed */
+/* It begins or works. */
+bool agent_job_works(const struct agent_job *job);
 void agent_lane_init(struct agent_lane *lane);
 bool agent_lane_idle(const struct agent_lane *lane);
 

@@ -233,6 +233,41 @@ static void prepared_branches_survive_a_reopen_and_go_either_way(void **state)
     expect_finished(d, 6, false);
 }
 
+static void work_before(struct driver *d, unsigned n, enum assent_operation next)
+{
+    struct assent_call call;
+    char text[128];
+
+    snprintf(text, sizeof(text), subject->write, n);
+    call = driver_work_then(d, n, text, next);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    free(call.reply);
+}
+
+/* Work that is told what comes next may do it, and nobody can tell; if it does not come after all,
+ * the branch can still go either way. */
+static void work_that_is_told_what_follows_ends_the_same_way(void **state)
+{
+    struct driver *d = *state;
+
+    work_before(d, 1, ASSENT_OP_PREPARE);
+    expect(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_OK);
+    expect_finished(d, 1, true);
+    work_before(d, 2, ASSENT_OP_PREPARE);
+    expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_OK);
+    expect_finished(d, 2, false);
+    work_before(d, 3, ASSENT_OP_PREPARE);
+    expect(d, ASSENT_OP_ROLLBACK, 3, ASSENT_RM_OK);
+    expect_finished(d, 3, false);
+    if (!can(ASSENT_CAP_ONE_PHASE))
+        return;
+    work_before(d, 4, ASSENT_OP_ONE_PHASE);
+    expect(d, ASSENT_OP_ONE_PHASE, 4, ASSENT_RM_OK);
+    expect_finished(d, 4, true);
+}
+
 static void forget_can_be_repeated(void **state)
 {
     struct driver *d = *state;
@@ -434,6 +469,7 @@ int resource_conformance(const struct conformance_subject *of)
         TEST(unknown_branches_are_never_success),
         TEST(one_phase_commits_at_once),
         TEST(prepared_branches_survive_a_reopen_and_go_either_way),
+        TEST(work_that_is_told_what_follows_ends_the_same_way),
         TEST(forget_can_be_repeated),
         TEST(ids_of_any_bytes_round_trip),
         TEST(markers_are_listed_in_order_and_only_read),

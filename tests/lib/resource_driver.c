@@ -107,8 +107,8 @@ struct assent_call driver_call(struct driver *driver, enum assent_operation oper
     return call;
 }
 
-struct assent_call driver_work(struct driver *driver, unsigned n, const char *text,
-                               uint32_t timeout_ms)
+static struct assent_call work(struct driver *driver, unsigned n, const char *text,
+                               uint32_t timeout_ms, enum assent_operation next)
 {
     struct assent_call call = {
         .operation = ASSENT_OP_WORK,
@@ -116,11 +116,26 @@ struct assent_call driver_work(struct driver *driver, unsigned n, const char *te
         .work = text,
         .work_size = strlen(text),
         .timeout_ms = timeout_ms,
+        .next = next,
+        .no_reply = next == ASSENT_OP_PREPARE || next == ASSENT_OP_ONE_PHASE,
         .result = ASSENT_RM_UNKNOWN_CODE,
     };
 
     driver->ops->work(driver->resource, &call);
     return call;
+}
+
+struct assent_call driver_work(struct driver *driver, unsigned n, const char *text,
+                               uint32_t timeout_ms)
+{
+    return work(driver, n, text, timeout_ms, ASSENT_OP_WORK);
+}
+
+struct assent_call driver_work_then(struct driver *driver, unsigned n, const char *text,
+                                    enum assent_operation next)
+{
+    assert_int_equal(driver_begin(driver, n), ASSENT_RM_OK);
+    return work(driver, n, text, 5000, next);
 }
 
 enum assent_rm_result driver_begin(struct driver *driver, unsigned n)

@@ -29,6 +29,9 @@ struct assent_branch_id driver_branch(unsigned n);
 struct assent_call driver_call(struct driver *driver, enum assent_operation operation, unsigned n);
 struct assent_call driver_work(struct driver *driver, unsigned n, const char *text,
                                uint32_t timeout_ms);
+/* Begins as well, and says what is called next; before an end no reply is wanted. */
+struct assent_call driver_work_then(struct driver *driver, unsigned n, const char *text,
+                                    enum assent_operation next);
 enum assent_rm_result driver_begin(struct driver *driver, unsigned n);
 
 /* Each begins the branch if need be, calls, and fails the test unless the answer is as named. */

@@ -24,7 +24,9 @@ struct fake {
     atomic_int next[BRANCHES]; /* number of the call that is expected, by branch */
     atomic_int begun, worked, finished, evidences, batches, largest;
     enum assent_rm_result work_result;
-    bool silent; /* forgets to fill the result */
+    atomic_int told;                    /* what follows, to the last work */
+    _Atomic pthread_t worker, finisher; /* of the last work, of the last single call after it */
+    bool silent;                        /* forgets to fill the result */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool closed; /* the gate */
@@ -95,6 +97,8 @@ static void fake_work(void *resource, struct assent_call *call)
     pass_gate(fake);
     atomic_fetch_add(&fake->worked, 1);
     leave(fake, call);
+    fake->told = (int)call->next;
+    fake->worker = pthread_self();
     call->result = fake->work_result;
     if (call->work_size) {
         call->reply = strndup(call->work, call->work_size);
@@ -109,6 +113,7 @@ static void fake_finish(void *resource, struct assent_call *call)
     enter(fake, call);
     pass_gate(fake);
     atomic_fetch_add(&fake->finished, 1);
+    fake->finisher = pthread_self();
     leave(fake, call);
 }
 
@@ -150,37 +155,23 @@ static int fake_query(void *resource, const char *command, char **ret_json, char
     return 0;
 }
 
-static const struct assent_resource_ops single = {
-    .size = sizeof(single),
-    .type = "fake",
-    .capabilities = ASSENT_CAP_EVIDENCE,
-    .begin = fake_begin,
-    .work = fake_work,
-    .prepare = fake_finish,
-    .commit = fake_finish,
-    .rollback = fake_finish,
-    .evidence = fake_evidence,
-    .forget = fake_finish,
-    .query = fake_query,
-};
+/* clang-format off */
+#define OPERATIONS                                                                                 \
+    .size = sizeof(struct assent_resource_ops), .type = "fake", .begin = fake_begin,               \
+    .work = fake_work, .prepare = fake_finish, .commit = fake_finish, .rollback = fake_finish,     \
+    .evidence = fake_evidence, .forget = fake_finish, .batch = fake_batch, .query = fake_query
+/* clang-format on */
+#define SIDE_BY_SIDE 4
 
-static const struct assent_resource_ops batched = {
-    .size = sizeof(batched),
-    .type = "fake",
-    .capabilities = ASSENT_CAP_EVIDENCE | ASSENT_CAP_BATCH,
-    .begin = fake_begin,
-    .work = fake_work,
-    .prepare = fake_finish,
-    .commit = fake_finish,
-    .rollback = fake_finish,
-    .evidence = fake_evidence,
-    .forget = fake_finish,
-    .batch = fake_batch,
-};
+static const struct assent_resource_ops single = {OPERATIONS, .capabilities = ASSENT_CAP_EVIDENCE};
+static const struct assent_resource_ops batched = {OPERATIONS, .capabilities = ASSENT_CAP_EVIDENCE |
+                                                                               ASSENT_CAP_BATCH};
+static const struct assent_resource_ops several = {
+    OPERATIONS, .capabilities = ASSENT_CAP_EVIDENCE | ASSENT_CAP_BATCH, .finishers = SIDE_BY_SIDE};
 
 struct bench {
     struct fake fake;
-    void *resource; /* the fake, or NULL while it is not open */
+    agent_handle resource; /* the fake, or NULL while it is not open */
     struct agent_workers *workers;
     struct agent_finisher *finisher;
     struct agent_lane lanes[BRANCHES];
@@ -259,10 +250,10 @@ static void calls_of_a_branch_keep_their_order_and_never_overlap(void **state)
 {
     static const enum assent_operation operations[] = {
         ASSENT_OP_WORK, ASSENT_OP_WORK, ASSENT_OP_PREPARE, ASSENT_OP_COMMIT, ASSENT_OP_WORK};
-    const struct assent_resource_ops *kinds[] = {&single, &batched};
+    const struct assent_resource_ops *kinds[] = {&single, &batched, &several};
 
     (void)state;
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < 3; kind++) {
         struct bench *bench = open_bench(kinds[kind], 4, true);
 
         for (uint32_t call = 0; call < CALLS; call++)
@@ -309,6 +300,45 @@ static void without_the_capability_there_are_no_batches(void **state)
     close_bench(bench);
 }
 
+/* As many calls at one moment as there are threads, and none of them waits for work, which may wait
+ * for what they end. */
+static void several_threads_end_branches_side_by_side(void **state)
+{
+    struct bench *bench = open_bench(&several, 1, true);
+
+    (void)state;
+    set_gate(&bench->fake, true);
+    submit(bench, 0, 0, ASSENT_OP_WORK);
+    wait_at_gate(&bench->fake, 1); /* the pool is busy */
+    for (uint32_t branch = 1; branch <= SIDE_BY_SIDE + 1; branch++)
+        submit(bench, branch, 0, ASSENT_OP_COMMIT);
+    wait_at_gate(&bench->fake, 1 + SIDE_BY_SIDE);
+    assert_int_equal(atomic_load(&bench->fake.finished), 0);
+    set_gate(&bench->fake, false);
+    wait_done(bench, SIDE_BY_SIDE + 2);
+    assert_int_equal(atomic_load(&bench->fake.finished), SIDE_BY_SIDE + 1);
+    assert_int_equal(atomic_load(&bench->fake.batches), 0);
+    close_bench(bench);
+}
+
+static void of_several_threads_one_forgets_for_all(void **state)
+{
+    struct bench *bench = open_bench(&several, 1, true);
+
+    (void)state;
+    set_gate(&bench->fake, true);
+    submit(bench, 0, 0, ASSENT_OP_FORGET);
+    wait_at_gate(&bench->fake, 1);
+    for (uint32_t branch = 1; branch < BRANCHES; branch++)
+        submit(bench, branch, 0, branch == 1 ? ASSENT_OP_COMMIT : ASSENT_OP_FORGET);
+    wait_at_gate(&bench->fake, 2); /* the commit waits for no forget */
+    set_gate(&bench->fake, false);
+    wait_done(bench, BRANCHES);
+    assert_int_equal(atomic_load(&bench->fake.batches), 2);
+    assert_int_equal(atomic_load(&bench->fake.largest), BRANCHES - 2);
+    close_bench(bench);
+}
+
 static void evidence_is_asked_for_one_by_one(void **state)
 {
     struct bench *bench = open_bench(&batched, 1, true);
@@ -349,18 +379,45 @@ static void work_comes_before_the_operation_that_it_rides_on(void **state)
     close_bench(bench);
 }
 
-static void failed_work_is_the_answer_to_the_whole_row(void **state)
+/* One thread: what follows on work goes to it, to be grouped. Several: the thread of the work goes
+ * on. In both the work is told what follows. */
+static void what_follows_on_work_is_told_and_may_stay_on_its_thread(void **state)
 {
-    struct bench *bench = open_bench(&batched, 2, true);
+    const struct assent_resource_ops *kinds[] = {&single, &several};
 
     (void)state;
-    bench->fake.work_result = ASSENT_RM_FAILED;
-    submit_row(bench, ASSENT_OP_ONE_PHASE);
-    wait_done(bench, 1);
-    assert_int_equal(bench->last->call.result, ASSENT_RM_FAILED);
-    assert_int_equal(bench->last->operation, ASSENT_OP_ONE_PHASE);
-    assert_int_equal(atomic_load(&bench->fake.finished), 0);
-    close_bench(bench);
+    for (int kind = 0; kind < 2; kind++) {
+        struct bench *bench = open_bench(kinds[kind], 1, true);
+
+        submit_row(bench, ASSENT_OP_PREPARE);
+        wait_done(bench, 1);
+        assert_int_equal(bench->last->call.result, ASSENT_RM_OK);
+        assert_int_equal(bench->fake.told, ASSENT_OP_PREPARE);
+        assert_int_equal(atomic_load(&bench->fake.finished), 1);
+        assert_int_equal(pthread_equal(bench->fake.worker, bench->fake.finisher) != 0, kind);
+        submit(bench, 1, 0, ASSENT_OP_WORK);
+        wait_done(bench, 2);
+        assert_int_equal(bench->fake.told, ASSENT_OP_WORK);
+        close_bench(bench);
+    }
+}
+
+static void failed_work_is_the_answer_to_the_whole_row(void **state)
+{
+    const struct assent_resource_ops *kinds[] = {&batched, &several};
+
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        struct bench *bench = open_bench(kinds[kind], 2, true);
+
+        bench->fake.work_result = ASSENT_RM_FAILED;
+        submit_row(bench, ASSENT_OP_ONE_PHASE);
+        wait_done(bench, 1);
+        assert_int_equal(bench->last->call.result, ASSENT_RM_FAILED);
+        assert_int_equal(bench->last->operation, ASSENT_OP_ONE_PHASE);
+        assert_int_equal(atomic_load(&bench->fake.finished), 0);
+        close_bench(bench);
+    }
 }
 
 static void silence_is_no_success(void **state)
@@ -406,7 +463,7 @@ static void work_goes_on_while_a_resource_finishes_others(void **state)
 {
     struct bench *bench = open_bench(&single, 2, false);
     struct fake other = {.closed = false};
-    void *other_resource = &other;
+    agent_handle other_resource = &other;
     struct agent_finisher *free_one;
     struct agent_job *job;
 
@@ -456,6 +513,41 @@ static void nothing_is_called_before_a_task_has_opened_the_resource(void **state
     close_bench(bench);
 }
 
+static void overlap_task(struct agent_job *job)
+{
+    struct bench *bench = job->context;
+    struct assent_call call = {.timeout_ms = (uint32_t)atomic_load(&bench->fake.next[0])};
+
+    enter(&bench->fake, &call);
+    pass_gate(&bench->fake);
+    leave(&bench->fake, &call);
+}
+
+static void tasks_of_a_resource_never_overlap(void **state)
+{
+    struct bench *bench = open_bench(&several, 1, true);
+
+    (void)state;
+    set_gate(&bench->fake, true);
+    for (int i = 0; i < 2; i++) {
+        struct agent_job *job = agent_job_new(bench->finisher, NULL, 0);
+
+        assert_non_null(job);
+        job->task = overlap_task;
+        job->context = bench;
+        agent_workers_submit(bench->workers, job);
+        if (i == 0)
+            wait_at_gate(&bench->fake, 1);
+    }
+    submit(bench, 1, 0, ASSENT_OP_COMMIT);
+    wait_at_gate(&bench->fake, 2); /* it went past the second task */
+    set_gate(&bench->fake, false);
+    wait_done(bench, 3);
+    assert_int_equal(atomic_load(&bench->fake.overlaps), 0);
+    assert_int_equal(atomic_load(&bench->fake.next[0]), 2);
+    close_bench(bench);
+}
+
 static void stopping_is_bounded_while_a_call_hangs(void **state)
 {
     struct bench *bench = open_bench(&single, 1, true);
@@ -479,13 +571,17 @@ int main(void)
         cmocka_unit_test(calls_of_a_branch_keep_their_order_and_never_overlap),
         cmocka_unit_test(one_batch_takes_all_that_is_queued),
         cmocka_unit_test(without_the_capability_there_are_no_batches),
+        cmocka_unit_test(several_threads_end_branches_side_by_side),
+        cmocka_unit_test(of_several_threads_one_forgets_for_all),
         cmocka_unit_test(evidence_is_asked_for_one_by_one),
         cmocka_unit_test(work_comes_before_the_operation_that_it_rides_on),
+        cmocka_unit_test(what_follows_on_work_is_told_and_may_stay_on_its_thread),
         cmocka_unit_test(failed_work_is_the_answer_to_the_whole_row),
         cmocka_unit_test(silence_is_no_success),
         cmocka_unit_test(work_replies_and_queries_come_back),
         cmocka_unit_test(work_goes_on_while_a_resource_finishes_others),
         cmocka_unit_test(nothing_is_called_before_a_task_has_opened_the_resource),
+        cmocka_unit_test(tasks_of_a_resource_never_overlap),
         cmocka_unit_test(stopping_is_bounded_while_a_call_hangs),
     };
 

@@ -82,7 +82,7 @@ static const struct assent_resource_ops ops = {
 
 struct bench {
     struct fake fake;
-    void *resource;
+    agent_handle resource;
     struct agent_workers *workers;
     struct agent_finisher *finisher;
     size_t done;

@@ -66,6 +66,9 @@ struct assent_call {
      */
     bool no_wait;
     bool no_reply; /* WORK: nobody will read a reply, so none need be made */
+    /* WORK: what is called at once if this is OK, PREPARE or ONE_PHASE. It may be done together
+     * with the work; the call that follows then answers how it ended. WORK: nothing is known. */
+    enum assent_operation next;
     char traceparent[ASSENT_TRACEPARENT_MAX + 1]; /* the application's; "" if it is not known */
     /* Filled by the operation: */
     bool would_wait;
@@ -139,6 +142,10 @@ struct assent_resource_ops {
      * is nothing to list. */
     int (*markers)(void *resource, const struct assent_branch_id *after, size_t limit,
                    void (*found)(const struct assent_branch_id *id, void *context), void *context);
+    /* Threads that end branches side by side, so that the RM can group their syncs: prepare,
+     * commit, rollback and evidence are then called one by one, and batch for forget alone. 0 and
+     * 1: one thread, and batch for all of them. At most ASSENT_FINISHERS_MAX. */
+    uint32_t finishers;
 };
 
 /* A table that was built against an older header is shorter. */
@@ -150,6 +157,14 @@ static inline bool assent_resource_can_check(const struct assent_resource_ops *o
 static inline bool assent_resource_has_markers(const struct assent_resource_ops *ops)
 {
     return ops->size > offsetof(struct assent_resource_ops, markers) && ops->markers != NULL;
+}
+
+static inline uint32_t assent_resource_finishers(const struct assent_resource_ops *ops)
+{
+    uint32_t wanted =
+        ops->size > offsetof(struct assent_resource_ops, finishers) ? ops->finishers : 0;
+
+    return wanted > ASSENT_FINISHERS_MAX ? ASSENT_FINISHERS_MAX : wanted > 0 ? wanted : 1;
 }
 
 struct assent_participant_resource {
@@ -167,8 +182,8 @@ struct assent_participant_options {
                                       * port lets peers find it again after a restart */
     const char *cluster;             /* NULL: "default"; others are refused */
     const struct assent_participant_resource *resources;
-    size_t resource_count;     /* 1 to 16 */
-    uint32_t workers;          /* threads for work; 0: 8. Each resource has one more to finish */
+    size_t resource_count; /* 1 to 16 */
+    uint32_t workers; /* threads for work; 0: 8. Each resource has its own to finish, mostly one */
     uint64_t map_bytes;        /* of the agent's store; 0: 256 MiB */
     uint32_t heartbeat_ms;     /* 0: 2000 */
     uint64_t frame_bytes_max;  /* 0: 1 MiB */

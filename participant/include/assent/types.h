@@ -25,6 +25,7 @@ extern "C" {
 
 /* Bounds that both sides of every interface keep. */
 #define ASSENT_BRANCHES_MAX    64  /* branches of one transaction */
+#define ASSENT_FINISHERS_MAX   64  /* threads that end branches of one resource */
 #define ASSENT_NAME_MAX        63  /* bytes of a participant or resource name, without the NUL */
 #define ASSENT_KEY_MAX         63  /* bytes of an idempotency key, without the NUL */
 #define ASSENT_REASON_MAX      255 /* bytes of a reason shown to people, without the NUL */

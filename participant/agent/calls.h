@@ -1,0 +1,26 @@
+/*
+ * calls.h: a job's calls of its resource, one after the other, with the crash points around them.
+ * Each runs on the thread that has the job, and fills job->call. Deliberately not here: which
+ * thread that is.
+ */
+#ifndef ASSENT_AGENT_CALLS_H
+#define ASSENT_AGENT_CALLS_H
+
+#include "workers.h"
+
+/* Begin and work, as asked and as far as nothing would wait. True: `operation` is still to be done.
+ */
+bool agent_call_work(const struct assent_resource_ops *ops, void *resource, struct agent_job *job);
+/* `operation`, by itself. */
+void agent_call_rest(const struct assent_resource_ops *ops, void *resource, struct agent_job *job);
+/* All of it, as far as nothing waits. False: the rest is for the threads. */
+bool agent_call_try(const struct assent_resource_ops *ops, void *resource, struct agent_job *job);
+void agent_call_query(const struct assent_resource_ops *ops, void *resource, struct agent_job *job);
+/* `operation` of many jobs at once, each readied before. */
+struct assent_call *agent_call_ready(struct agent_job *job);
+void agent_call_batch(const struct assent_resource_ops *ops, void *resource,
+                      struct assent_call **calls, size_t count);
+/* The answer while the resource is not open. */
+void agent_call_nobody(struct agent_job *job);
+
+#endif
