@@ -106,7 +106,6 @@ static void list_markers(const char *after, size_t limit, char *sql, size_t size
 
 static const struct sql_driver driver = {
     .type = "mariadb",
-    .lane_depth = 1,
     .connect = mariadb_dial,
     .disconnect = mariadb_hang_up,
     .alive = mariadb_alive,
@@ -115,9 +114,7 @@ static const struct sql_driver driver = {
     .work = mariadb_work,
     .end_query = end_query,
     .own = own,
-    .send_active = mariadb_send_active,
     .end_active = mariadb_end_active,
-    .send_elsewhere = mariadb_send_elsewhere,
     .end_elsewhere = mariadb_end_elsewhere,
     .forget = mariadb_forget,
     .evidence = mariadb_evidence,
@@ -131,8 +128,7 @@ static const struct sql_driver driver = {
 static int parse_parameters(struct mariadb *maria, const char *text, char *error, size_t error_size)
 {
     const struct assent_parameter parameters[] = {
-        {"connections", ASSENT_PARAMETER_SIZE, &maria->base.connections_max, 1,
-         SQL_CONNECTIONS_MAX},
+        {"connections", ASSENT_PARAMETER_SIZE, &maria->base.workers.most, 1, SQL_CONNECTIONS_MAX},
         {"port", ASSENT_PARAMETER_SIZE, &maria->port, 1, 65535},
         {"host", ASSENT_PARAMETER_TEXT, .max = MARIADB_TEXT_MAX, .text = maria->host},
         {"socket", ASSENT_PARAMETER_TEXT, .max = MARIADB_TEXT_MAX, .text = maria->socket},
@@ -155,8 +151,6 @@ static void close_mariadb(void *resource)
 {
     struct mariadb *maria = resource;
 
-    if (maria->witness != NULL)
-        mariadb_hang_up(maria->witness);
     sql_fini(&maria->base);
     free(maria);
 }
@@ -195,11 +189,12 @@ const struct assent_resource_ops assent_resource_mariadb = {
     .commit = sql_finish,
     .rollback = sql_finish,
     .evidence = sql_evidence,
-    .forget = sql_finish,
+    .forget = sql_forget,
     .batch = sql_batch,
     .recover = sql_recover,
     .ping = sql_ping,
     .query = sql_query,
     .check = sql_check,
     .markers = sql_markers,
+    .finishers = SQL_FINISHERS,
 };

@@ -45,6 +45,7 @@
 struct mariadb_conn {
     struct sql_session base;
     MYSQL *link;
+    bool used;     /* a branch has run here: its settings are discarded before the next */
     bool open;     /* in a transaction, or perhaps */
     char state[9]; /* as last told; "" before that */
 };
@@ -55,8 +56,7 @@ struct mariadb {
     char host[MARIADB_TEXT_MAX + 1], socket[MARIADB_TEXT_MAX + 1], user[MARIADB_TEXT_MAX + 1];
     char database[MARIADB_DATABASE_MAX + 1], defaults_file[MARIADB_TEXT_MAX + 1];
     uint64_t port;
-    bool alone;                  /* what an agent before us left behind has been waited for */
-    struct sql_session *witness; /* sees whether sessions are gone; of who ends branches */
+    bool alone; /* what an agent before us left behind has been waited for */
 };
 
 /* How a text of one or more statements has ended. */
@@ -118,7 +118,7 @@ bool mariadb_xid_parse(const struct mariadb *maria, const char *xid,
                        struct assent_branch_id *ret_id);
 
 /* mariadb_preflight.c */
-int mariadb_preflight(struct sql_database *db, struct sql_session *lane,
+int mariadb_preflight(struct sql_database *db, struct sql_session *session,
                       char reason[ASSENT_REASON_MAX + 1]);
 enum mariadb_fact {
     MARIADB_VERSION,
@@ -141,16 +141,13 @@ ASSENT_CHECKED int mariadb_judge(const struct mariadb_facts *facts,
                                  char reason[ASSENT_REASON_MAX + 1]);
 
 /* mariadb_work.c */
-void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
+void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
+                  bool *ret_lost);
 
 /* mariadb_finish.c: members of struct sql_driver. */
-void mariadb_send_active(struct sql_database *db, struct sql_branch *branch,
-                         enum assent_operation operation);
 void mariadb_end_active(struct sql_database *db, struct sql_branch *branch,
                         struct assent_call *call, uint64_t deadline_ms);
-void mariadb_send_elsewhere(struct sql_database *db, struct sql_session *lane,
-                            const struct assent_call *call);
-void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *lane,
+void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *session,
                            struct assent_call *call, uint64_t deadline_ms);
 /* Is the branch on the list of prepared ones? The answer counts only if the outcome is DONE. */
 ASSENT_CHECKED bool mariadb_listed(struct mariadb_conn *conn, const char *xid, uint64_t deadline_ms,

@@ -87,8 +87,8 @@ static void send_finish(const struct mariadb *maria, struct sql_branch *branch,
                         prepare ? "PREPARE" : "COMMIT", xid, prepare ? "" : " ONE PHASE");
 }
 
-void mariadb_send_active(struct sql_database *db, struct sql_branch *branch,
-                         enum assent_operation operation)
+static void send_active(struct sql_database *db, struct sql_branch *branch,
+                        enum assent_operation operation)
 {
     struct mariadb_conn *conn = mariadb_conn_of(branch->session);
     char xid[MARIADB_XID_BYTES];
@@ -151,6 +151,7 @@ void mariadb_end_active(struct sql_database *db, struct sql_branch *branch,
     char xid[MARIADB_XID_BYTES];
 
     mariadb_xid_format((struct mariadb *)db, &branch->id, xid);
+    send_active(db, branch, call->operation);
     if (call->operation == ASSENT_OP_ROLLBACK) {
         mariadb_collect(conn, deadline_ms, &outcome);
         conn->open = outcome.kind != MARIADB_DONE;
@@ -179,7 +180,7 @@ void mariadb_end_active(struct sql_database *db, struct sql_branch *branch,
         mariadb_let_go((struct mariadb *)db, conn);
 }
 
-/* --- in a lane -------------------------------------------------------------------------------- */
+/* --- in another session ----------------------------------------------------------------------- */
 
 struct search {
     const char *xid;
@@ -210,19 +211,6 @@ static void send_end(struct mariadb_conn *conn, const struct assent_call *call, 
         send_rollback(conn, &call->id, xid);
 }
 
-void mariadb_send_elsewhere(struct sql_database *db, struct sql_session *lane,
-                            const struct assent_call *call)
-{
-    struct mariadb_conn *conn = mariadb_conn_of(lane);
-    char xid[MARIADB_XID_BYTES];
-
-    mariadb_xid_format((struct mariadb *)db, &call->id, xid);
-    if (call->operation == ASSENT_OP_PREPARE)
-        mariadb_send(conn, "XA RECOVER FORMAT='SQL'");
-    else
-        send_end(conn, call, xid);
-}
-
 /* XAER_NOTA is said of a branch on the list too, while the session that prepared it is not gone.
  * False: that is not the end of it. */
 static bool end_nota(struct mariadb_conn *conn, const char *xid, struct assent_call *call,
@@ -250,8 +238,10 @@ static void end_probe(struct mariadb_conn *conn, const char *xid, struct assent_
 {
     struct mariadb_outcome outcome, end;
     char name[SQL_NAME_HEX_BYTES];
-    bool listed = mariadb_listed(conn, xid, deadline_ms, &outcome);
+    bool listed;
 
+    mariadb_send(conn, "XA RECOVER FORMAT='SQL'");
+    listed = mariadb_listed(conn, xid, deadline_ms, &outcome);
     if (outcome.kind != MARIADB_DONE) {
         sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
         return;
@@ -278,10 +268,10 @@ static void end_probe(struct mariadb_conn *conn, const char *xid, struct assent_
         sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome.text);
 }
 
-void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *lane,
+void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *session,
                            struct assent_call *call, uint64_t deadline_ms)
 {
-    struct mariadb_conn *conn = mariadb_conn_of(lane);
+    struct mariadb_conn *conn = mariadb_conn_of(session);
     struct mariadb_outcome outcome;
     char xid[MARIADB_XID_BYTES];
 
@@ -290,6 +280,7 @@ void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *lane,
         end_probe(conn, xid, call, deadline_ms);
         return;
     }
+    send_end(conn, call, xid);
     mariadb_collect(conn, deadline_ms, &outcome);
     for (int wait_ms = 1; outcome.kind == MARIADB_REFUSED && outcome.code == ER_XAER_NOTA;
          wait_ms *= 2) {

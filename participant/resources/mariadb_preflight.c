@@ -1,7 +1,8 @@
 /*
  * mariadb_preflight.c: looks at a server before anything is entrusted to it, at open and whenever
- * the first lane is connected anew. What makes two-phase commit impossible is refused, what makes
- * it less than durable is warned of, each by its name. Deliberately not here: changing a setting.
+ * a session that ends branches was lost. What makes two-phase commit impossible is refused, what
+ * makes it less than durable is warned of, each by its name. Deliberately not here: changing a
+ * setting.
  */
 #include "mariadb.h"
 
@@ -132,9 +133,9 @@ static void warn(const struct sql_database *db, struct mariadb_conn *conn,
                    "log_bin is ON (sync_binlog %s): a crash during XA PREPARE can leave the binary "
                    "log and with it replicas in another state than this server",
                    facts->values[MARIADB_SYNC_BINLOG]);
-    if (room < (long)(db->connections_max + SQL_LANES))
+    if (room < (long)(db->workers.most + SQL_FINISHERS))
         sql_report(db, true, "max_connections is %ld, fewer than connections=%llu and %u more",
-                   room, (unsigned long long)db->connections_max, SQL_LANES);
+                   room, (unsigned long long)db->workers.most, SQL_FINISHERS);
     value = ask_value(conn,
                       "SELECT GROUP_CONCAT(engine) FROM information_schema.engines WHERE support IN"
                       " ('YES', 'DEFAULT') AND transactions = 'YES' AND xa = 'NO'"
@@ -245,10 +246,10 @@ static int measure_sync(struct mariadb_conn *conn, uint64_t *ret_us, char *reaso
     return 0;
 }
 
-int mariadb_preflight(struct sql_database *db, struct sql_session *lane,
+int mariadb_preflight(struct sql_database *db, struct sql_session *session,
                       char reason[ASSENT_REASON_MAX + 1])
 {
-    struct mariadb_conn *conn = mariadb_conn_of(lane);
+    struct mariadb_conn *conn = mariadb_conn_of(session);
     struct mariadb *maria = (struct mariadb *)db;
     struct mariadb_outcome outcome;
     struct mariadb_facts facts;

@@ -67,7 +67,7 @@ int mariadb_dial(struct sql_database *db, struct sql_session **ret_session,
         mariadb_hang_up(&conn->base);
         return ASSENT_E_UNAVAILABLE;
     }
-    conn->base.used = true; /* what it counts begins with a reset */
+    conn->used = true; /* what it counts begins with a reset */
     *ret_session = &conn->base;
     return 0;
 }
@@ -81,9 +81,9 @@ void mariadb_hang_up(struct sql_session *session)
 }
 
 /* Whether the server still has the session with that id. */
-static bool is_there(struct mariadb *maria, unsigned long id)
+static bool is_there(struct sql_session *witness, unsigned long id)
 {
-    struct mariadb_conn *conn = mariadb_conn_of(maria->witness);
+    struct mariadb_conn *conn = mariadb_conn_of(witness);
     struct mariadb_outcome outcome;
 
     mariadb_send_format(conn, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = %lu",
@@ -97,18 +97,16 @@ void mariadb_let_go(struct mariadb *maria, struct mariadb_conn *conn)
     uint64_t deadline_ms = assent_now_ms() + LET_GO_MS;
     unsigned long id = mysql_thread_id(conn->link);
     char reason[ASSENT_REASON_MAX + 1];
+    struct sql_session *witness;
 
     mysql_close(conn->link);
     conn->link = NULL;
     conn->base.broken = conn->open = true;
-    if (maria->witness != NULL && !mariadb_alive(maria->witness)) {
-        mariadb_hang_up(maria->witness);
-        maria->witness = NULL;
-    }
-    if (maria->witness == NULL && mariadb_dial(&maria->base, &maria->witness, reason) != 0)
+    if (sql_take_finisher(&maria->base, &witness, reason) != 0)
         return; /* the server is gone, and the session with it */
-    while (is_there(maria, id) && assent_now_ms() < deadline_ms)
+    while (is_there(witness, id) && assent_now_ms() < deadline_ms)
         (void)poll(NULL, 0, 1);
+    sql_give_back(&maria->base, witness);
 }
 
 bool mariadb_alive(struct sql_session *session)

@@ -134,20 +134,20 @@ static bool take_session(struct work *work)
     struct mariadb_outcome outcome;
     char reason[ASSENT_REASON_MAX + 1];
 
-    if (sql_take(work->db, work->call->timeout_ms, &work->branch->session, reason) != 0) {
+    if (sql_take_worker(work->db, work->call->timeout_ms, &work->branch->session, reason) != 0) {
         work->lost = true;
         sql_reply_fail(&work->reply, "%s", reason);
         return false;
     }
     work->conn = mariadb_conn_of(work->branch->session);
-    if (work->conn->base.used && mysql_reset_connection(work->conn->link) != 0) {
+    if (work->conn->used && mysql_reset_connection(work->conn->link) != 0) {
         mariadb_note_error(work->conn, &outcome);
         work->conn->base.broken = true;
         work->lost = true;
         fail_by(work, 0, &outcome);
         return false;
     }
-    work->conn->base.used = true;
+    work->conn->used = true;
     memset(work->conn->state, 0, sizeof(work->conn->state));
     return true;
 }
@@ -381,10 +381,12 @@ static void end_branch(struct work *work)
     branch->session = NULL;
 }
 
-void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call)
+void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
+                  bool *ret_lost)
 {
     struct work work = {.maria = (struct mariadb *)db, .db = db, .branch = branch, .call = call};
 
+    *ret_lost = false;
     mariadb_xid_format(work.maria, &branch->id, work.xid);
     sql_reply_init(&work.reply);
     if (work.reply.reason[0] == '\0' &&

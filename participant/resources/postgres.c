@@ -17,10 +17,10 @@
 /* --- questions -------------------------------------------------------------------------------- */
 
 /* Ids of ours in this database; what else is there is none of our business. */
-static int recover(struct sql_database *db, struct sql_session *lane,
+static int recover(struct sql_database *db, struct sql_session *session,
                    void (*found)(const struct assent_branch_id *id, void *context), void *context)
 {
-    struct postgres_conn *conn = postgres_conn_of(lane);
+    struct postgres_conn *conn = postgres_conn_of(session);
     uint64_t deadline_ms = assent_now_ms() + SQL_FINISH_MS;
     struct postgres_outcome outcome;
     struct assent_branch_id id;
@@ -35,8 +35,8 @@ static int recover(struct sql_database *db, struct sql_session *lane,
                   " WHERE database = pg_catalog.current_database() AND gid LIKE 'assent:%'",
                   0, NULL);
     postgres_sync(conn);
-    if (lane->broken || postgres_result(conn, deadline_ms, &rows) != 0) {
-        lane->broken = true;
+    if (session->broken || postgres_result(conn, deadline_ms, &rows) != 0) {
+        session->broken = true;
         return r;
     }
     postgres_collect(conn, deadline_ms, &outcome);
@@ -61,11 +61,11 @@ static void ask(struct postgres_conn *conn, const char *sql, struct postgres_out
     postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, outcome);
 }
 
-static int ping(struct sql_session *lane, char reason[ASSENT_REASON_MAX + 1])
+static int ping(struct sql_session *session, char reason[ASSENT_REASON_MAX + 1])
 {
     struct postgres_outcome outcome;
 
-    ask(postgres_conn_of(lane), "SELECT 1", &outcome);
+    ask(postgres_conn_of(session), "SELECT 1", &outcome);
     memcpy(reason, outcome.text, sizeof(outcome.text));
     return outcome.kind == POSTGRES_DONE ? 0 : ASSENT_E_UNAVAILABLE;
 }
@@ -75,6 +75,7 @@ static void end_query(struct sql_session *session)
     struct postgres_outcome outcome;
 
     ask(postgres_conn_of(session), "ROLLBACK", &outcome);
+    postgres_send_discard(postgres_conn_of(session));
 }
 
 static int own(struct sql_database *db, const struct assent_branch_id *id, char **ret_json)
@@ -102,7 +103,6 @@ static void list_markers(const char *after, size_t limit, char *sql, size_t size
 
 static const struct sql_driver driver = {
     .type = "postgres",
-    .lane_depth = 1024, /* a pipeline */
     .connect = postgres_connect,
     .disconnect = postgres_disconnect,
     .alive = postgres_alive,
@@ -111,9 +111,7 @@ static const struct sql_driver driver = {
     .work = postgres_work,
     .end_query = end_query,
     .own = own,
-    .send_active = postgres_send_active,
     .end_active = postgres_end_active,
-    .send_elsewhere = postgres_send_elsewhere,
     .end_elsewhere = postgres_end_elsewhere,
     .forget = postgres_forget,
     .evidence = postgres_evidence,
@@ -129,7 +127,7 @@ static int parse_parameters(struct postgres *pg, const char *text, char *error, 
 {
     static const char own[] = "connections=";
     const struct assent_parameter parameters[] = {
-        {"connections", ASSENT_PARAMETER_SIZE, &pg->base.connections_max, 1, SQL_CONNECTIONS_MAX},
+        {"connections", ASSENT_PARAMETER_SIZE, &pg->base.workers.most, 1, SQL_CONNECTIONS_MAX},
     };
     size_t size = strncmp(text, own, sizeof(own) - 1) == 0 ? strcspn(text, " ") : 0;
     char *words = strndup(text, size), *wrong = NULL;
@@ -201,11 +199,12 @@ const struct assent_resource_ops assent_resource_postgres = {
     .commit = sql_finish,
     .rollback = sql_finish,
     .evidence = sql_evidence,
-    .forget = sql_finish,
+    .forget = sql_forget,
     .batch = sql_batch,
     .recover = sql_recover,
     .ping = sql_ping,
     .query = sql_query,
     .check = sql_check,
     .markers = sql_markers,
+    .finishers = SQL_FINISHERS,
 };

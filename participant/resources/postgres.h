@@ -30,7 +30,8 @@
 
 struct postgres_conn {
     struct sql_session base;
-    PGconn *link; /* does not block, always in pipeline mode */
+    PGconn *link;    /* does not block, always in pipeline mode */
+    bool discarding; /* what a branch has left is, and the answer to that is not taken yet */
 };
 
 struct postgres_prepared {
@@ -97,29 +98,38 @@ void postgres_note_error(struct postgres_conn *conn, const PGresult *result,
 /* The words of a command tag without its numbers: "INSERT 0 1" is INSERT. */
 void postgres_tag(const PGresult *result, char tag[32]);
 
+/* Sends what discards all that a branch has left in its session, behind what ends the branch. */
+void postgres_send_discard(struct postgres_conn *conn);
+/* Takes the answer to it, if one is outstanding. False: the session is not to be used again. */
+bool postgres_take_discard(struct postgres_conn *conn, uint64_t deadline_ms);
+
 /* postgres_preflight.c */
 /* Asks the server whether it can be used; makes the marker table if need be and allowed. 0, or
  * ASSENT_E_* and what to do about it in reason. */
-int postgres_preflight(struct sql_database *db, struct sql_session *lane,
+int postgres_preflight(struct sql_database *db, struct sql_session *session,
                        char reason[ASSENT_REASON_MAX + 1]);
 
 /* postgres_statement.c */
 int postgres_statement_check(const char *sql, size_t number, char *reason);
+/* It cannot but write, or change nothing; false: that is not known. */
+bool postgres_statement_writes(const char *sql);
 
 /* postgres_work.c */
-void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
+void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
+                   bool *ret_lost);
 
 /* postgres_finish.c */
 /* The branch as the marker table knows it, as the text of a bytea. */
 void postgres_name_format(const struct assent_branch_id *id, char name[POSTGRES_NAME_BYTES]);
+/* Sends what ends a branch in its own session: PREPARE, ONE_PHASE, ROLLBACK. */
+void postgres_send_end(const struct sql_branch *branch, enum assent_operation operation);
+/* Takes the answer to it, and fills result and reason of the call. */
+void postgres_take_end(struct postgres *pg, const struct sql_branch *branch,
+                       struct assent_call *call, uint64_t deadline_ms);
 /* The rest are members of struct sql_driver. */
-void postgres_send_active(struct sql_database *db, struct sql_branch *branch,
-                          enum assent_operation operation);
 void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
                          struct assent_call *call, uint64_t deadline_ms);
-void postgres_send_elsewhere(struct sql_database *db, struct sql_session *lane,
-                             const struct assent_call *call);
-void postgres_end_elsewhere(struct sql_database *db, struct sql_session *lane,
+void postgres_end_elsewhere(struct sql_database *db, struct sql_session *session,
                             struct assent_call *call, uint64_t deadline_ms);
 int postgres_forget(struct sql_session *session, const struct assent_branch_id *ids, size_t count,
                     bool sweep, char reason[ASSENT_REASON_MAX + 1]);

@@ -36,7 +36,7 @@ void postgres_name_format(const struct assent_branch_id *id, char name[POSTGRES_
     sql_name_hex(id, name + 2);
 }
 
-/* --- the first round: what is sent ------------------------------------------------------------ */
+/* --- in its own session ----------------------------------------------------------------------- */
 
 static void send_with_gid(struct postgres_conn *conn, const char *command,
                           const struct assent_branch_id *id)
@@ -57,12 +57,10 @@ static void send_marker(struct postgres_conn *conn, const struct assent_branch_i
     postgres_send(conn, INSERT_MARKER " RETURNING txid_current()", 1, values);
 }
 
-void postgres_send_active(struct sql_database *db, struct sql_branch *branch,
-                          enum assent_operation operation)
+void postgres_send_end(const struct sql_branch *branch, enum assent_operation operation)
 {
     struct postgres_conn *conn = postgres_conn_of(branch->session);
 
-    (void)db;
     if (operation == ASSENT_OP_ROLLBACK) {
         postgres_send(conn, "ROLLBACK", 0, NULL);
     } else {
@@ -79,60 +77,13 @@ void postgres_send_active(struct sql_database *db, struct sql_branch *branch,
             postgres_send(conn, "COMMIT", 0, NULL);
     }
     postgres_sync(conn);
-    (void)PQflush(conn->link); /* the server begins now */
+    postgres_send_discard(conn);
 }
-
-/* A branch that an application has prepared must have its marker, or nothing could ever prove that
- * it was committed. A marker that is not committed yet cannot be read, but makes whoever would
- * write the same one wait. */
-static void send_probe(struct postgres_conn *conn, const struct assent_branch_id *id)
-{
-    char gid[ASSENT_BRANCH_ID_TEXT + 1], name[POSTGRES_NAME_BYTES];
-    const char *gids[] = {gid}, *names[] = {name};
-
-    assent_branch_id_format(id, gid);
-    postgres_name_format(id, name);
-    postgres_send(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
-    postgres_send(conn, "SET LOCAL lock_timeout = 1", 0, NULL);
-    postgres_send(conn, PREPARED_HERE, 1, gids);
-    postgres_send(conn, INSERT_MARKER, 1, names);
-    postgres_sync(conn);
-    postgres_send(conn, "ROLLBACK", 0, NULL);
-}
-
-void postgres_send_elsewhere(struct sql_database *db, struct sql_session *lane,
-                             const struct assent_call *call)
-{
-    struct postgres_conn *conn = postgres_conn_of(lane);
-
-    (void)db;
-    switch (call->operation) {
-    case ASSENT_OP_PREPARE:
-        send_probe(conn, &call->id);
-        break;
-    case ASSENT_OP_COMMIT:
-        send_with_gid(conn, "COMMIT PREPARED", &call->id);
-        break;
-    case ASSENT_OP_ROLLBACK:
-        send_with_gid(conn, "ROLLBACK PREPARED", &call->id);
-        break;
-    case ASSENT_OP_ONE_PHASE:
-    case ASSENT_OP_WORK:
-    case ASSENT_OP_EVIDENCE:
-    case ASSENT_OP_FORGET:
-    case ASSENT_OP_COUNT:
-        ASSENT_ASSERT(!"an operation on a prepared branch");
-    }
-    postgres_sync(conn);
-    (void)PQflush(conn->link);
-}
-
-/* --- the second round: what the answer means -------------------------------------------------- */
 
 /* PREPARE TRANSACTION and COMMIT of a transaction that has failed roll it back and say so in their
  * tag alone. After a failed marker it is still open, and ends with its session. */
-void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
-                         struct assent_call *call, uint64_t deadline_ms)
+void postgres_take_end(struct postgres *pg, const struct sql_branch *branch,
+                       struct assent_call *call, uint64_t deadline_ms)
 {
     bool prepares = call->operation == ASSENT_OP_PREPARE && branch->wrote, done;
     struct postgres_outcome outcome;
@@ -153,10 +104,38 @@ void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
     else
         sql_answer(call, ASSENT_RM_OK, "%s", "");
     if (prepares && done)
-        postgres_prepared_note(postgres_of(db), &call->id, strtoull(outcome.value, NULL, 10));
+        postgres_prepared_note(pg, &call->id, strtoull(outcome.value, NULL, 10));
 }
 
-static void end_probe(struct assent_call *call, const struct postgres_outcome *outcome)
+void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
+                         struct assent_call *call, uint64_t deadline_ms)
+{
+    postgres_send_end(branch, call->operation);
+    postgres_take_end(postgres_of(db), branch, call, deadline_ms);
+}
+
+/* --- in another session ----------------------------------------------------------------------- */
+
+/* A branch that an application has prepared must have its marker, or nothing could ever prove that
+ * it was committed. A marker that is not committed yet cannot be read, but makes whoever would
+ * write the same one wait. */
+static void send_probe(struct postgres_conn *conn, const struct assent_branch_id *id)
+{
+    char gid[ASSENT_BRANCH_ID_TEXT + 1], name[POSTGRES_NAME_BYTES];
+    const char *gids[] = {gid}, *names[] = {name};
+
+    assent_branch_id_format(id, gid);
+    postgres_name_format(id, name);
+    postgres_send(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", 0, NULL);
+    postgres_send(conn, "SET LOCAL lock_timeout = 1", 0, NULL);
+    postgres_send(conn, PREPARED_HERE, 1, gids);
+    postgres_send(conn, INSERT_MARKER, 1, names);
+    postgres_sync(conn);
+    postgres_send(conn, "ROLLBACK", 0, NULL);
+    postgres_sync(conn);
+}
+
+static void answer_probe(struct assent_call *call, const struct postgres_outcome *outcome)
 {
     bool prepared = outcome->value[0] != '\0';
     bool marked = strcmp(outcome->sqlstate, LOCK_TIMEOUT) == 0;
@@ -175,17 +154,31 @@ static void end_probe(struct assent_call *call, const struct postgres_outcome *o
         sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome->text);
 }
 
-void postgres_end_elsewhere(struct sql_database *db, struct sql_session *lane,
-                            struct assent_call *call, uint64_t deadline_ms)
+static void probe(struct postgres_conn *conn, struct assent_call *call, uint64_t deadline_ms)
 {
     struct postgres_outcome outcome;
 
-    postgres_collect(postgres_conn_of(lane), deadline_ms, &outcome);
+    send_probe(conn, &call->id);
+    postgres_collect(conn, deadline_ms, &outcome);
+    answer_probe(call, &outcome);
+    postgres_collect(conn, deadline_ms, &outcome); /* of its rollback */
+}
+
+void postgres_end_elsewhere(struct sql_database *db, struct sql_session *session,
+                            struct assent_call *call, uint64_t deadline_ms)
+{
+    struct postgres_conn *conn = postgres_conn_of(session);
+    struct postgres_outcome outcome;
+
     if (call->operation == ASSENT_OP_PREPARE) {
-        end_probe(call, &outcome);
-        postgres_collect(postgres_conn_of(lane), deadline_ms, &outcome); /* of its rollback */
+        probe(conn, call, deadline_ms);
         return;
     }
+    send_with_gid(conn,
+                  call->operation == ASSENT_OP_COMMIT ? "COMMIT PREPARED" : "ROLLBACK PREPARED",
+                  &call->id);
+    postgres_sync(conn);
+    postgres_collect(conn, deadline_ms, &outcome);
     if (outcome.kind == POSTGRES_LOST)
         sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
     else if (outcome.kind == POSTGRES_DONE)
@@ -230,10 +223,10 @@ static void send_sweep(struct postgres_conn *conn, const struct assent_branch_id
 }
 
 /* Without a sync. */
-int postgres_forget(struct sql_session *lane, const struct assent_branch_id *ids, size_t count,
+int postgres_forget(struct sql_session *session, const struct assent_branch_id *ids, size_t count,
                     bool sweep, char reason[ASSENT_REASON_MAX + 1])
 {
-    struct postgres_conn *conn = postgres_conn_of(lane);
+    struct postgres_conn *conn = postgres_conn_of(session);
     char *array = forget_array(ids, count);
     const char *values[] = {array};
     struct postgres_outcome outcome;
@@ -250,7 +243,7 @@ int postgres_forget(struct sql_session *lane, const struct assent_branch_id *ids
     postgres_send(conn, "COMMIT", 0, NULL);
     postgres_sync(conn);
     postgres_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
-    lane->broken |= !postgres_idle(lane);
+    session->broken |= !postgres_idle(session);
     memcpy(reason, outcome.text, sizeof(outcome.text));
     free(array);
     return outcome.kind == POSTGRES_DONE ? 0 : ASSENT_E_UNAVAILABLE;
@@ -326,9 +319,10 @@ static void ask_marker(struct postgres *pg, struct postgres_conn *conn, struct a
     conn->base.broken |= !postgres_idle(&conn->base);
 }
 
-void postgres_evidence(struct sql_database *db, struct sql_session *lane, struct assent_call *call)
+void postgres_evidence(struct sql_database *db, struct sql_session *session,
+                       struct assent_call *call)
 {
-    struct postgres_conn *conn = postgres_conn_of(lane);
+    struct postgres_conn *conn = postgres_conn_of(session);
     char gid[ASSENT_BRANCH_ID_TEXT + 1];
     const char *values[] = {gid};
     struct postgres_outcome outcome;

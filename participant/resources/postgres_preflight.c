@@ -1,7 +1,8 @@
 /*
  * postgres_preflight.c: looks at a server before anything is entrusted to it, at open and whenever
- * the first lane is connected anew. What makes two-phase commit impossible is refused, what makes
- * it less than durable is warned of, each by its name. Deliberately not here: changing a setting.
+ * a session that ends branches was lost. What makes two-phase commit impossible is refused, what
+ * makes it less than durable is warned of, each by its name. Deliberately not here: changing a
+ * setting.
  */
 #include "postgres.h"
 
@@ -107,10 +108,10 @@ static void warn(const struct sql_database *db, PGresult *facts)
         sql_report(
             db, true,
             "synchronous_commit is off: a commit in one phase that was answered can be lost");
-    if (room < (long)(db->connections_max + SQL_LANES))
+    if (room < (long)(db->workers.most + SQL_FINISHERS))
         sql_report(db, true,
                    "max_connections leaves %ld sessions, fewer than connections=%llu and %u more",
-                   room, (unsigned long long)db->connections_max, SQL_LANES);
+                   room, (unsigned long long)db->workers.most, SQL_FINISHERS);
     if (strcmp(PQgetvalue(facts, 0, OTHERS), "0") != 0)
         sql_report(db, true,
                    "%s prepared branches belong to another role than %s, which cannot end them",
@@ -166,10 +167,10 @@ static int measure_sync(struct postgres_conn *conn, uint64_t *ret_us, char *reas
     return 0;
 }
 
-int postgres_preflight(struct sql_database *db, struct sql_session *lane,
+int postgres_preflight(struct sql_database *db, struct sql_session *session,
                        char reason[ASSENT_REASON_MAX + 1])
 {
-    struct postgres_conn *conn = postgres_conn_of(lane);
+    struct postgres_conn *conn = postgres_conn_of(session);
     PGresult *facts = ask_facts(conn, reason);
     uint64_t sync_us = 0;
     int r;

@@ -20,7 +20,8 @@ static const char *const defaults[][2] = {
     {"keepalives_idle", "10"}, {"keepalives_interval", "5"},
     {"keepalives_count", "3"}, {"fallback_application_name", "assent"},
 };
-#define DEFAULTS (sizeof(defaults) / sizeof(defaults[0]))
+#define DEFAULTS   (sizeof(defaults) / sizeof(defaults[0]))
+#define DISCARD_MS 1000u
 
 /* libpq's message is a line or more; the first is what people need. */
 static void first_line(const char *from, char reason[ASSENT_REASON_MAX + 1])
@@ -71,16 +72,20 @@ void postgres_disconnect(struct sql_session *session)
 
 bool postgres_alive(struct sql_session *session)
 {
-    const struct postgres_conn *conn = postgres_conn_of(session);
+    struct postgres_conn *conn = postgres_conn_of(session);
     struct pollfd ready = {.fd = PQsocket(conn->link), .events = POLLIN};
 
     /* What a server says unasked is that it ends the session. */
-    return !session->broken && PQstatus(conn->link) == CONNECTION_OK && poll(&ready, 1, 0) == 0;
+    return postgres_take_discard(conn, assent_now_ms() + DISCARD_MS) && !session->broken &&
+           PQstatus(conn->link) == CONNECTION_OK && poll(&ready, 1, 0) == 0;
 }
 
+/* DISCARD ALL succeeds outside of a transaction alone. */
 bool postgres_idle(struct sql_session *session)
 {
-    return PQtransactionStatus(postgres_conn_of(session)->link) == PQTRANS_IDLE;
+    const struct postgres_conn *conn = postgres_conn_of(session);
+
+    return conn->discarding || PQtransactionStatus(conn->link) == PQTRANS_IDLE;
 }
 
 /* --- statements and their results ------------------------------------------------------------- */
@@ -97,6 +102,23 @@ void postgres_sync(struct postgres_conn *conn)
 {
     if (!conn->base.broken && PQpipelineSync(conn->link) != 1)
         conn->base.broken = true;
+}
+
+void postgres_send_discard(struct postgres_conn *conn)
+{
+    postgres_send(conn, "DISCARD ALL", 0, NULL);
+    postgres_sync(conn);
+    conn->discarding = true;
+}
+
+bool postgres_take_discard(struct postgres_conn *conn, uint64_t deadline_ms)
+{
+    struct postgres_outcome outcome = {.kind = POSTGRES_DONE};
+
+    if (conn->discarding)
+        postgres_collect(conn, deadline_ms, &outcome);
+    conn->discarding = false;
+    return outcome.kind == POSTGRES_DONE;
 }
 
 int postgres_result(struct postgres_conn *conn, uint64_t deadline_ms, PGresult **ret_result)

@@ -1,7 +1,8 @@
 /*
- * postgres_statement.c: what is not for the work of a branch in PostgreSQL: what would end its
- * transaction, or what PREPARE TRANSACTION does not take. Refused by the first word; PostgreSQL
- * takes one command for each statement that comes with parameters, even if they are none.
+ * postgres_statement.c: statements by their first word. What is not for the work of a branch in
+ * PostgreSQL is refused by it: what would end its transaction, or what PREPARE TRANSACTION does not
+ * take. PostgreSQL takes one command for each statement that comes with parameters, even if they
+ * are none.
  */
 #include "postgres.h"
 
@@ -13,6 +14,8 @@ static const char *const refused[] = {
     "abort",  "begin",   "commit",   "copy",  "end",      "listen",
     "notify", "prepare", "rollback", "start", "unlisten", NULL,
 };
+
+static const char *const writes[] = {"delete", "insert", "merge", "update", NULL};
 
 #define FAIL(...) (snprintf(reason, ASSENT_REASON_MAX + 1, __VA_ARGS__), ASSENT_E_INVALID)
 
@@ -41,15 +44,27 @@ static const char *first_word(const char *sql)
     }
 }
 
-int postgres_statement_check(const char *sql, size_t number, char *reason)
+/* The one of them that the statement begins with, or NULL. */
+static const char *find(const char *sql, const char *const *words)
 {
     const char *word = first_word(sql);
     size_t size = strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_");
 
-    if (*word == '\0')
+    while (*words != NULL && (strlen(*words) != size || strncasecmp(*words, word, size) != 0))
+        words++;
+    return *words;
+}
+
+int postgres_statement_check(const char *sql, size_t number, char *reason)
+{
+    const char *no = find(sql, refused);
+
+    if (*first_word(sql) == '\0')
         return FAIL("statement %zu is empty", number);
-    for (size_t i = 0; refused[i] != NULL; i++)
-        if (strlen(refused[i]) == size && strncasecmp(refused[i], word, size) == 0)
-            return FAIL("statement %zu: %s is not for the work of a branch", number, refused[i]);
-    return 0;
+    return no == NULL ? 0 : FAIL("statement %zu: %s is not for the work of a branch", number, no);
+}
+
+bool postgres_statement_writes(const char *sql)
+{
+    return find(sql, writes) != NULL;
 }

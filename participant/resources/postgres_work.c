@@ -2,6 +2,9 @@
  * postgres_work.c: runs the statements of one piece of work inside a branch. The whole of it is one
  * journey: begin if need be, the time-outs, every statement, and whether PostgreSQL has given the
  * transaction an id, which it does at the first write. Rows arrive one by one.
+ *
+ * If the branch is to be ended next, and nothing must be looked at before that, its end goes out on
+ * the same journey: PostgreSQL skips it if a statement fails.
  */
 #include "postgres.h"
 
@@ -25,7 +28,8 @@ struct work {
     struct sql_statements all;
     uint64_t deadline_ms;
     struct sql_reply reply;
-    bool lost; /* its failure was the loss of the session, or there is none */
+    bool lost;     /* its failure was the loss of the session, or there is none */
+    bool with_end; /* on the same journey; nobody wants a reply */
 };
 
 static void fail_lost(struct work *work, const char *reason)
@@ -109,13 +113,13 @@ static void note_trouble(struct work *work, size_t number, const PGresult *resul
  * are no more, because the session is lost. */
 static bool take_statement(struct work *work, size_t number, char value[8])
 {
+    bool end = false, replies = number > 0 && !work->with_end;
     PGresult *result;
-    bool end = false;
 
-    if (number > 0) {
+    if (replies)
         sql_reply_statement(&work->reply, number);
+    if (number > 0)
         (void)PQsetSingleRowMode(work->conn->link); /* refused for one that is skipped */
-    }
     while (!end && !work->conn->base.broken) {
         ExecStatusType status;
 
@@ -128,14 +132,14 @@ static bool take_statement(struct work *work, size_t number, char value[8])
             break;
         status = PQresultStatus(result);
         if (status == PGRES_SINGLE_TUPLE || status == PGRES_TUPLES_OK) {
-            if (number > 0 && !sql_reply_has_columns(&work->reply))
+            if (replies && !sql_reply_has_columns(&work->reply))
                 add_columns(work, result);
-            if (status == PGRES_SINGLE_TUPLE)
+            if (replies && status == PGRES_SINGLE_TUPLE)
                 add_row(work, result);
             else if (value != NULL && PQntuples(result) == 1)
                 snprintf(value, 8, "%s", PQgetvalue(result, 0, 0));
         }
-        if (number > 0 && (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK))
+        if (replies && (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK))
             end_statement(work, number, result);
         else if (status != PGRES_SINGLE_TUPLE && status != PGRES_TUPLES_OK &&
                  status != PGRES_COMMAND_OK && status != PGRES_PIPELINE_ABORTED)
@@ -161,55 +165,52 @@ static void send_timeouts(struct work *work)
     postgres_send(work->conn, sql, 0, NULL);
 }
 
-/* How many statements of ours go first; *ret_reset: one more with a sync of its own. */
-static size_t send_all(struct work *work, bool begun, bool *ret_reset)
+/* How many statements of ours go first. */
+static size_t send_all(struct work *work, bool begun)
 {
-    *ret_reset = work->conn->base.used && !begun;
-    if (*ret_reset) {
-        postgres_send(work->conn, "DISCARD ALL", 0, NULL);
-        postgres_sync(work->conn);
-    }
     if (!begun)
         postgres_send(work->conn, work->branch->read_only ? "BEGIN READ ONLY" : "BEGIN", 0, NULL);
-    work->conn->base.used = true;
     send_timeouts(work);
     for (size_t i = 0; i < work->all.count; i++)
         postgres_send(work->conn, work->all.statements[i].sql,
                       (int)work->all.statements[i].value_count,
                       (const char *const *)work->all.statements[i].values);
-    postgres_send(work->conn, "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL", 0, NULL);
-    postgres_sync(work->conn);
+    if (work->with_end) {
+        work->branch->wrote = true;
+        postgres_send_end(work->branch, work->call->next);
+    } else {
+        postgres_send(work->conn, "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL", 0,
+                      NULL);
+        postgres_sync(work->conn);
+    }
     return begun ? 2 : 3;
 }
 
-static void run(struct work *work)
+/* Whether it has written, and so how it is to end, and how many rows there were, is known only once
+ * the answers are here: but for work that certainly writes. */
+static bool may_end(const struct work *work)
 {
-    bool begun = work->branch->session != NULL, reset, going = true;
-    char wrote[8] = "", reason[ASSENT_REASON_MAX + 1];
-    struct postgres_outcome outcome;
-    PGTransactionStatusType status;
-    size_t before;
+    bool writes = false;
 
-    if (!begun && sql_take(work->db, work->call->timeout_ms, &work->branch->session, reason)) {
-        fail_lost(work, reason);
-        return;
+    if (!work->call->no_reply ||
+        (work->call->next != ASSENT_OP_PREPARE && work->call->next != ASSENT_OP_ONE_PHASE))
+        return false;
+    for (size_t i = 0; i < work->all.count; i++) {
+        if (work->all.statements[i].rows_wanted >= 0)
+            return false;
+        writes |= postgres_statement_writes(work->all.statements[i].sql);
     }
-    work->conn = postgres_conn_of(work->branch->session);
-    work->deadline_ms = assent_now_ms() + work->call->timeout_ms + SQL_REPLY_GRACE_MS;
-    before = send_all(work, begun, &reset);
-    if (reset) {
-        postgres_collect(work->conn, work->deadline_ms, &outcome);
-        if (outcome.kind != POSTGRES_DONE) {
-            work->conn->base.broken = true;
-            fail_lost(work, outcome.text);
-        }
-    }
-    for (size_t i = 0; i < before && going; i++)
-        going = take_statement(work, 0, NULL);
-    for (size_t i = 0; i < work->all.count && going; i++)
-        going = take_statement(work, i + 1, NULL);
-    if (going)
-        going = take_statement(work, 0, wrote);
+    return writes;
+}
+
+static void take_written(struct work *work)
+{
+    PGTransactionStatusType status;
+    struct postgres_outcome outcome;
+    char wrote[8] = "";
+
+    if (!work->conn->base.broken)
+        (void)take_statement(work, 0, wrote);
     postgres_collect(work->conn, work->deadline_ms, &outcome); /* the sync */
     if (outcome.kind == POSTGRES_LOST)
         fail_lost(work, outcome.text);
@@ -221,7 +222,52 @@ static void run(struct work *work)
     }
 }
 
-void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call)
+static void take_end(struct work *work)
+{
+    struct assent_call end = {.operation = work->call->next, .id = work->call->id};
+    uint64_t deadline_ms = assent_now_ms() + SQL_FINISH_MS;
+    struct sql_branch *branch = work->branch;
+    struct postgres_outcome outcome;
+
+    if (work->reply.reason[0] == '\0') {
+        postgres_take_end(postgres_of(work->db), branch, &end, deadline_ms);
+        branch->ended = true;
+        branch->end = end.operation;
+        branch->result = end.result;
+        memcpy(branch->reason, end.reason, sizeof(branch->reason));
+    } else { /* the rest was skipped, up to the sync; there is nothing to discard yet */
+        postgres_collect(work->conn, deadline_ms, &outcome);
+        (void)postgres_take_discard(work->conn, deadline_ms);
+    }
+}
+
+static void run(struct work *work)
+{
+    bool begun = work->branch->session != NULL, going = true;
+    char reason[ASSENT_REASON_MAX + 1];
+    size_t before;
+
+    if (!begun &&
+        sql_take_worker(work->db, work->call->timeout_ms, &work->branch->session, reason)) {
+        fail_lost(work, reason);
+        return;
+    }
+    work->conn = postgres_conn_of(work->branch->session);
+    work->deadline_ms = assent_now_ms() + work->call->timeout_ms + SQL_REPLY_GRACE_MS;
+    work->with_end = may_end(work);
+    before = send_all(work, begun);
+    for (size_t i = 0; i < before && going; i++)
+        going = take_statement(work, 0, NULL);
+    for (size_t i = 0; i < work->all.count && going; i++)
+        going = take_statement(work, i + 1, NULL);
+    if (work->with_end)
+        take_end(work);
+    else
+        take_written(work);
+}
+
+void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
+                   bool *ret_lost)
 {
     struct work work = {.db = db, .branch = branch, .call = call};
 
@@ -230,7 +276,8 @@ void postgres_work(struct sql_database *db, struct sql_branch *branch, struct as
         sql_statements_parse(call->work, call->work_size, postgres_statement_check, &work.all,
                              work.reply.reason) == 0)
         run(&work);
-    if (work.reply.reason[0] == '\0')
+    *ret_lost = work.with_end && work.conn->base.broken && !branch->ended;
+    if (work.reply.reason[0] == '\0' && !work.with_end)
         sql_reply_give(&work.reply, call);
     if (work.reply.reason[0] == '\0') {
         sql_answer(call, ASSENT_RM_OK, "%s", "");

@@ -3,18 +3,20 @@
  * its server is spoken to (struct sql_driver); everything that would be the same is here:
  *
  *   sql_resource.c   begin, work, evidence, recover, ping and query as operations of a resource
- *   sql_batch.c      prepare, commit, rollback, forget: many branches at once
+ *   sql_finish.c     prepare, commit, rollback, forget
  *   sql_branch.c     the branches in work, and their names in a marker table
  *   sql_marker.c     lists markers
- *   sql_pool.c       sessions for branches in work, and the lanes that end branches
+ *   sql_pool.c       sessions: for branches in work, and for what ends branches
  *   sql_statement.c  parses work into statements
  *   sql_reply.c      rows and counts as JSON, within bounds
  *
- * A branch in work is one open transaction in one session of the pool. Once prepared, nothing is
- * remembered here: the server's own list is the truth. Prepared branches are ended in the lanes.
+ * A branch in work is one open transaction in one session of the pool for work. Once prepared,
+ * nothing is remembered here: the server's own list is the truth. Prepared branches are ended in
+ * sessions of a pool of their own, one for each finishing thread: they must not wait for work,
+ * which may wait for the lock of such a branch.
  *
  * Threads: calls for one branch never overlap, so a branch and its session belong to the thread
- * that calls for it. The lanes belong to whoever holds lanes_mutex.
+ * that calls for it. A session of a pool belongs to whoever has taken it.
  */
 #ifndef ASSENT_SQL_H
 #define ASSENT_SQL_H
@@ -39,7 +41,7 @@
 #define SQL_REPLY_BYTES_MAX (512u << 10)
 #define SQL_CONNECTIONS     20 /* of branches in work, unless said otherwise; at most */
 #define SQL_CONNECTIONS_MAX 1000
-#define SQL_LANES           4u /* sessions that finish branches side by side */
+#define SQL_FINISHERS       16u /* threads, and sessions, that end branches side by side */
 #define SQL_SWEEP_FORGETS   1024u
 #define SQL_FINISH_MS       30000 /* longest wait for an answer to what is not work */
 #define SQL_REPLY_GRACE_MS  2000  /* on top of work's time-out: the server's own speaks first */
@@ -47,16 +49,24 @@
 
 struct sql_database;
 
+struct sql_pool {
+    uint64_t most;     /* sessions */
+    size_t open_count; /* idle or taken */
+    SLIST_HEAD(, sql_session) idle;
+    pthread_cond_t returned;
+};
+
 /* The first member of a driver's own session. */
 struct sql_session {
-    bool used;   /* a branch has run here: its settings are discarded before the next */
+    struct sql_pool *pool;
     bool broken; /* nothing that it says counts any more */
     SLIST_ENTRY(sql_session) idle;
 };
 
 /* begin -> work: a session with an open transaction -> prepare, one-phase commit or rollback: gone.
  * A branch that has failed can only roll back; if its session is gone too, the server has rolled it
- * back or will, since nothing that could commit it was ever sent. */
+ * back or will, since nothing that could commit it was ever sent: a branch is dropped as soon as
+ * that may not be so. */
 struct sql_branch {
     struct assent_branch_id id;
     uint8_t name[ASSENT_BRANCH_ID_BYTES]; /* the id, encoded: its key here */
@@ -64,6 +74,9 @@ struct sql_branch {
     bool read_only;                       /* not a branch: a query */
     bool wrote;                           /* or may have */
     bool failed;
+    bool ended; /* together with its work: the end has an answer, which that call will ask for */
+    enum assent_operation end;    /* ended: PREPARE or ONE_PHASE ... */
+    enum assent_rm_result result; /* ... and how */
     char reason[ASSENT_REASON_MAX + 1];
     UT_hash_handle hh;
 };
@@ -71,43 +84,43 @@ struct sql_branch {
 /* How one kind of server is spoken to. Each fills result and reason of the calls it is given. */
 struct sql_driver {
     const char *type;
-    size_t lane_depth; /* calls that one lane takes before the first is answered */
     int (*connect)(struct sql_database *db, struct sql_session **ret_session,
                    char reason[ASSENT_REASON_MAX + 1]);
     void (*disconnect)(struct sql_session *session);
-    /* False: the other side has ended the session while nobody looked. */
+    /* False: the other side has ended the session while nobody looked, or it holds what a branch
+     * has left there. */
     bool (*alive)(struct sql_session *session);
-    /* In no transaction: fit for another branch. */
+    /* In no transaction, or about to be: may be given back. */
     bool (*idle)(struct sql_session *session);
-    /* Looks at the server behind the first lane before anything is entrusted to it. */
-    int (*preflight)(struct sql_database *db, struct sql_session *lane,
+    /* Looks at the server before anything is entrusted to it. */
+    int (*preflight)(struct sql_database *db, struct sql_session *session,
                      char reason[ASSENT_REASON_MAX + 1]);
-    /* Takes a session for the branch if it has none. */
-    void (*work)(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
+    /* Takes a session for the branch if it has none. May end the branch as well, as call->next
+     * says, and then fills `ended`; if it cannot tell how, the answer is UNAVAILABLE and *ret_lost
+     * true: the branch is dropped. */
+    void (*work)(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
+                 bool *ret_lost);
     /* Rolls back what a query did. */
     void (*end_query)(struct sql_session *session);
     /* What an application runs that works on a connection of its own: as malloc'ed JSON, what comes
      * before its statements and what after them. */
     int (*own)(struct sql_database *db, const struct assent_branch_id *id, char **ret_json);
-    /* Ends a branch in its own session (PREPARE, ONE_PHASE, ROLLBACK), in two steps. The branch is
-     * dropped afterwards: whatever is left of it must end with the session. */
-    void (*send_active)(struct sql_database *db, struct sql_branch *branch,
-                        enum assent_operation operation);
+    /* Ends a branch in its own session (PREPARE, ONE_PHASE, ROLLBACK). The branch is dropped
+     * afterwards: whatever is left of it must end with the session. */
     void (*end_active)(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
                        uint64_t deadline_ms);
-    /* Asks after a prepared branch (PREPARE) or ends it (COMMIT, ROLLBACK), in two steps. */
-    void (*send_elsewhere)(struct sql_database *db, struct sql_session *lane,
-                           const struct assent_call *call);
-    void (*end_elsewhere)(struct sql_database *db, struct sql_session *lane,
+    /* Asks after a prepared branch (PREPARE) or ends it (COMMIT, ROLLBACK). */
+    void (*end_elsewhere)(struct sql_database *db, struct sql_session *session,
                           struct assent_call *call, uint64_t deadline_ms);
     /* Deletes the markers of these branches; with `sweep` also those that sql_sweep_bounds of the
      * last of them names. 0, or ASSENT_E_* with a sentence in reason. */
-    int (*forget)(struct sql_session *lane, const struct assent_branch_id *ids, size_t count,
+    int (*forget)(struct sql_session *session, const struct assent_branch_id *ids, size_t count,
                   bool sweep, char reason[ASSENT_REASON_MAX + 1]);
-    void (*evidence)(struct sql_database *db, struct sql_session *lane, struct assent_call *call);
-    int (*recover)(struct sql_database *db, struct sql_session *lane,
+    void (*evidence)(struct sql_database *db, struct sql_session *session,
+                     struct assent_call *call);
+    int (*recover)(struct sql_database *db, struct sql_session *session,
                    void (*found)(const struct assent_branch_id *id, void *context), void *context);
-    int (*ping)(struct sql_session *lane, char reason[ASSENT_REASON_MAX + 1]);
+    int (*ping)(struct sql_session *session, char reason[ASSENT_REASON_MAX + 1]);
     /* Writes a query: names in hex of committed branches, greater than `after`, in their order. */
     void (*list_markers)(const char *after, size_t limit, char *sql, size_t size);
 };
@@ -115,18 +128,15 @@ struct sql_driver {
 /* The first member of a driver's own resource. */
 struct sql_database {
     const struct sql_driver *driver;
-    uint64_t connections_max; /* of branches in work */
     void (*report)(void *context, bool warning, const char *text);
     void *report_context;
-    pthread_mutex_t mutex; /* guards the next three */
+    pthread_mutex_t mutex; /* guards the rest */
     struct sql_branch *branches;
-    SLIST_HEAD(, sql_session) idle;
-    size_t open_count; /* sessions of the pool, idle or in work */
-    pthread_cond_t returned;
-    pthread_mutex_t lanes_mutex; /* one batch at a time; guards the rest */
-    struct sql_session *lanes[SQL_LANES];
-    bool ready;     /* the server behind the lanes has passed the preflight */
-    size_t unswept; /* forgets since the last sweep of the marker table */
+    struct sql_pool workers;         /* for branches in work */
+    struct sql_pool finishers;       /* for what ends branches, and for questions */
+    bool ready;                      /* the server behind the finishers has passed the preflight */
+    size_t unswept;                  /* forgets since the last sweep of the marker table */
+    pthread_mutex_t preflight_mutex; /* one at a time; never under mutex */
 };
 
 /* sql_resource.c */
@@ -144,7 +154,6 @@ void sql_answer(struct assent_call *call, enum assent_rm_result result, const ch
 /* As operations of a resource whose first member is a struct sql_database. */
 void sql_begin(void *resource, struct assent_call *call);
 void sql_work(void *resource, struct assent_call *call);
-void sql_finish(void *resource, struct assent_call *call);
 void sql_evidence(void *resource, struct assent_call *call);
 int sql_recover(void *resource, void (*found)(const struct assent_branch_id *id, void *context),
                 void *context);
@@ -156,7 +165,9 @@ int sql_query(void *resource, const char *command, char **ret_json, char *error,
 int sql_markers(void *resource, const struct assent_branch_id *after, size_t limit,
                 void (*found)(const struct assent_branch_id *id, void *context), void *context);
 
-/* sql_batch.c */
+/* sql_finish.c: the same. The call says which: prepare, commit, one-phase commit or rollback. */
+void sql_finish(void *resource, struct assent_call *call);
+void sql_forget(void *resource, struct assent_call *call);
 void sql_batch(void *resource, struct assent_call **calls, size_t count);
 
 /* sql_branch.c */
@@ -178,16 +189,18 @@ void sql_sweep_bounds(const struct assent_branch_id *id, char log_id[2 * ASSENT_
                       char order[2 * 8 + 1]);
 
 /* sql_pool.c */
+void sql_pool_init(struct sql_pool *pool, uint64_t most);
+void sql_pool_fini(struct sql_database *db, struct sql_pool *pool);
 /* A session for a branch: an idle one or a new one, or the first that is given back within
  * timeout_ms. 0; ASSENT_E_LIMIT, ASSENT_E_UNAVAILABLE, ASSENT_E_NOMEM with a sentence in reason. */
-ASSENT_CHECKED int sql_take(struct sql_database *db, uint32_t timeout_ms,
-                            struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1]);
+ASSENT_CHECKED int sql_take_worker(struct sql_database *db, uint32_t timeout_ms,
+                                   struct sql_session **ret_session,
+                                   char reason[ASSENT_REASON_MAX + 1]);
+/* The same, of a server that has passed the preflight; there is one for each finishing thread. */
+ASSENT_CHECKED int sql_take_finisher(struct sql_database *db, struct sql_session **ret_session,
+                                     char reason[ASSENT_REASON_MAX + 1]);
 /* Ends the session unless it is whole and outside of a transaction. */
 void sql_give_back(struct sql_database *db, struct sql_session *session);
-/* Under lanes_mutex: lanes that can be used, at least one and at most `wanted` in ret_count.
- * 0, or ASSENT_E_* with a sentence in reason. */
-ASSENT_CHECKED int sql_lanes(struct sql_database *db, size_t wanted, size_t *ret_count,
-                             char reason[ASSENT_REASON_MAX + 1]);
 
 /* sql_statement.c */
 struct sql_statement {

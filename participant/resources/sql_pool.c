@@ -1,12 +1,34 @@
 /*
- * sql_pool.c: sessions with a database server: a bounded pool for branches in work, and the lanes,
- * a few that are kept for ending branches whose own session is gone.
+ * sql_pool.c: sessions with a database server, in two bounded pools: for branches in work, and for
+ * what ends branches, so that neither waits for the other.
  */
 #include "sql.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
+
+void sql_pool_init(struct sql_pool *pool, uint64_t most)
+{
+    pthread_condattr_t monotonic;
+
+    *pool = (struct sql_pool){.most = most};
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->returned, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+void sql_pool_fini(struct sql_database *db, struct sql_pool *pool)
+{
+    struct sql_session *session;
+
+    while ((session = SLIST_FIRST(&pool->idle)) != NULL) {
+        SLIST_REMOVE_HEAD(&pool->idle, idle);
+        db->driver->disconnect(session);
+    }
+    pthread_cond_destroy(&pool->returned);
+}
 
 static struct timespec until(uint64_t timeout_ms)
 {
@@ -22,91 +44,127 @@ static struct timespec until(uint64_t timeout_ms)
     return moment;
 }
 
-/* Under the mutex: an idle session that lives, or NULL. */
-static struct sql_session *pop_idle(struct sql_database *db)
+/* A session less. Whatever the next one of the finishers finds is looked at anew. */
+static void lose(struct sql_database *db, struct sql_pool *pool)
 {
-    struct sql_session *session;
-
-    while ((session = SLIST_FIRST(&db->idle)) != NULL) {
-        SLIST_REMOVE_HEAD(&db->idle, idle);
-        if (db->driver->alive(session))
-            return session;
-        db->open_count--;
-        db->driver->disconnect(session);
-    }
-    return NULL;
+    pthread_mutex_lock(&db->mutex);
+    pool->open_count--;
+    if (pool == &db->finishers)
+        db->ready = false;
+    pthread_cond_signal(&pool->returned);
+    pthread_mutex_unlock(&db->mutex);
 }
 
-int sql_take(struct sql_database *db, uint32_t timeout_ms, struct sql_session **ret_session,
-             char reason[ASSENT_REASON_MAX + 1])
+/* An idle session, or NULL and a place for a new one. ASSENT_E_LIMIT: neither in time. */
+static int reserve(struct sql_database *db, struct sql_pool *pool, const struct timespec *moment,
+                   struct sql_session **ret_session)
 {
-    struct timespec moment = until(timeout_ms);
     struct sql_session *session;
-    bool room = true;
+    bool late = false;
     int r = 0;
 
     pthread_mutex_lock(&db->mutex);
-    while ((session = pop_idle(db)) == NULL && db->open_count >= db->connections_max && room)
-        room = pthread_cond_timedwait(&db->returned, &db->mutex, &moment) != ETIMEDOUT;
-    room = session == NULL && db->open_count < db->connections_max;
-    if (room)
-        db->open_count++; /* ours, before anybody else can think so */
+    while (SLIST_EMPTY(&pool->idle) && pool->open_count >= pool->most && !late)
+        late = pthread_cond_timedwait(&pool->returned, &db->mutex, moment) == ETIMEDOUT;
+    session = SLIST_FIRST(&pool->idle);
+    if (session != NULL)
+        SLIST_REMOVE_HEAD(&pool->idle, idle);
+    else if (pool->open_count < pool->most)
+        pool->open_count++; /* ours, before anybody else can think so */
+    else
+        r = ASSENT_E_LIMIT;
     pthread_mutex_unlock(&db->mutex);
-    if (session == NULL && !room) {
-        snprintf(reason, ASSENT_REASON_MAX + 1, "all %llu connections are in work",
-                 (unsigned long long)db->connections_max);
-        return ASSENT_E_LIMIT;
+    *ret_session = session;
+    return r;
+}
+
+static int take(struct sql_database *db, struct sql_pool *pool, uint32_t timeout_ms,
+                struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1])
+{
+    struct timespec moment = until(timeout_ms);
+    struct sql_session *session;
+    int r;
+
+    while ((r = reserve(db, pool, &moment, &session)) == 0 && session != NULL) {
+        if (db->driver->alive(session)) {
+            *ret_session = session;
+            return 0;
+        }
+        db->driver->disconnect(session);
+        lose(db, pool);
     }
-    if (session == NULL && (r = db->driver->connect(db, &session, reason)) != 0) {
-        pthread_mutex_lock(&db->mutex);
-        db->open_count--;
-        pthread_cond_signal(&db->returned);
-        pthread_mutex_unlock(&db->mutex);
+    if (r != 0) {
+        snprintf(reason, ASSENT_REASON_MAX + 1, "all %llu connections are in work",
+                 (unsigned long long)pool->most);
         return r;
     }
+    r = db->driver->connect(db, &session, reason);
+    if (r != 0) {
+        lose(db, pool);
+        return r;
+    }
+    session->pool = pool;
     *ret_session = session;
     return 0;
 }
 
-void sql_give_back(struct sql_database *db, struct sql_session *session)
+int sql_take_worker(struct sql_database *db, uint32_t timeout_ms, struct sql_session **ret_session,
+                    char reason[ASSENT_REASON_MAX + 1])
 {
-    bool whole = !session->broken && db->driver->idle(session);
-
-    if (!whole)
-        db->driver->disconnect(session);
-    pthread_mutex_lock(&db->mutex);
-    if (whole)
-        SLIST_INSERT_HEAD(&db->idle, session, idle);
-    else
-        db->open_count--;
-    pthread_cond_signal(&db->returned);
-    pthread_mutex_unlock(&db->mutex);
+    return take(db, &db->workers, timeout_ms, ret_session, reason);
 }
 
-int sql_lanes(struct sql_database *db, size_t wanted, size_t *ret_count,
-              char reason[ASSENT_REASON_MAX + 1])
+static bool is_ready(struct sql_database *db, bool found)
 {
-    size_t count = 0;
+    bool ready;
+
+    pthread_mutex_lock(&db->mutex);
+    ready = db->ready |= found;
+    pthread_mutex_unlock(&db->mutex);
+    return ready;
+}
+
+static int look_at(struct sql_database *db, struct sql_session *session, char *reason)
+{
     int r = 0;
 
-    for (; r == 0 && count < SQL_LANES && count < wanted; count++) {
-        struct sql_session **lane = &db->lanes[count];
-
-        if (*lane != NULL && !db->driver->alive(*lane)) {
-            db->driver->disconnect(*lane);
-            *lane = NULL;
-        }
-        if (count == 0 && *lane == NULL)
-            db->ready = false; /* whatever is there next is looked at anew */
-        if (*lane == NULL && (r = db->driver->connect(db, lane, reason)) != 0)
-            break;
-        if (count == 0 && !db->ready) {
-            r = db->driver->preflight(db, *lane, reason);
-            db->ready = r == 0;
-        }
+    pthread_mutex_lock(&db->preflight_mutex);
+    if (!is_ready(db, false)) {
+        r = db->driver->preflight(db, session, reason);
+        (void)is_ready(db, r == 0);
     }
-    if (count == 0 || (r != 0 && !db->ready))
+    pthread_mutex_unlock(&db->preflight_mutex);
+    return r;
+}
+
+int sql_take_finisher(struct sql_database *db, struct sql_session **ret_session,
+                      char reason[ASSENT_REASON_MAX + 1])
+{
+    struct sql_session *session;
+    int r = take(db, &db->finishers, SQL_FINISH_MS, &session, reason);
+
+    if (r != 0)
         return r;
-    *ret_count = count;
-    return 0;
+    if (!is_ready(db, false))
+        r = look_at(db, session, reason);
+    if (r == 0)
+        *ret_session = session;
+    else
+        sql_give_back(db, session);
+    return r;
+}
+
+void sql_give_back(struct sql_database *db, struct sql_session *session)
+{
+    struct sql_pool *pool = session->pool;
+
+    if (session->broken || !db->driver->idle(session)) {
+        db->driver->disconnect(session);
+        lose(db, pool);
+        return;
+    }
+    pthread_mutex_lock(&db->mutex);
+    SLIST_INSERT_HEAD(&pool->idle, session, idle);
+    pthread_cond_signal(&pool->returned);
+    pthread_mutex_unlock(&db->mutex);
 }

@@ -1,6 +1,6 @@
 /*
  * sql_resource.c: operations of a resource that are the same for every SQL database: opening and
- * closing, the begin and the work of a branch, and the questions asked through a lane.
+ * closing, the begin and the work of a branch, and questions.
  */
 #include "sql.h"
 
@@ -54,49 +54,39 @@ void sql_report(const struct sql_database *db, bool warning, const char *format,
 void sql_init(struct sql_database *db, const struct sql_driver *driver,
               const struct assent_resource_environment *environment)
 {
-    pthread_condattr_t monotonic;
-
     *db = (struct sql_database){.driver = driver, .unswept = SQL_SWEEP_FORGETS};
-    db->connections_max = SQL_CONNECTIONS;
     db->report = environment->report;
     db->report_context = environment->report_context;
     pthread_mutex_init(&db->mutex, NULL);
-    pthread_mutex_init(&db->lanes_mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&db->returned, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&db->preflight_mutex, NULL);
+    sql_pool_init(&db->workers, SQL_CONNECTIONS);
+    sql_pool_init(&db->finishers, SQL_FINISHERS);
 }
 
 void sql_fini(struct sql_database *db)
 {
     struct sql_branch *branch, *next;
-    struct sql_session *session;
 
     HASH_ITER (hh, db->branches, branch, next) {
         if (branch->session != NULL)
             branch->session->broken = true;
         sql_branch_drop(db, branch);
     }
-    while ((session = SLIST_FIRST(&db->idle)) != NULL) {
-        SLIST_REMOVE_HEAD(&db->idle, idle);
-        db->driver->disconnect(session);
-    }
-    for (size_t i = 0; i < SQL_LANES; i++)
-        if (db->lanes[i] != NULL)
-            db->driver->disconnect(db->lanes[i]);
-    pthread_cond_destroy(&db->returned);
-    pthread_mutex_destroy(&db->lanes_mutex);
+    sql_pool_fini(db, &db->workers);
+    sql_pool_fini(db, &db->finishers);
+    pthread_mutex_destroy(&db->preflight_mutex);
     pthread_mutex_destroy(&db->mutex);
 }
 
 int sql_open(struct sql_database *db, char *error, size_t error_size)
 {
     char reason[ASSENT_REASON_MAX + 1];
-    size_t lanes;
-    int r = sql_lanes(db, 1, &lanes, reason);
+    struct sql_session *session;
+    int r = sql_take_finisher(db, &session, reason);
 
-    if (r != 0)
+    if (r == 0)
+        sql_give_back(db, session);
+    else
         snprintf(error, error_size, "%s: %s", db->driver->type, reason);
     return r;
 }
@@ -122,6 +112,7 @@ void sql_work(void *resource, struct assent_call *call)
 {
     struct sql_database *db = resource;
     struct sql_branch *branch = sql_branch_find(db, &call->id);
+    bool lost = false;
 
     call->reply = NULL;
     call->reply_size = 0;
@@ -130,13 +121,9 @@ void sql_work(void *resource, struct assent_call *call)
     else if (branch->failed)
         sql_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
     else
-        db->driver->work(db, branch, call);
-}
-
-/* The call says which: prepare, commit, one-phase commit, rollback or forget. */
-void sql_finish(void *resource, struct assent_call *call)
-{
-    sql_batch(resource, &call, 1);
+        db->driver->work(db, branch, call, &lost);
+    if (lost)
+        sql_branch_drop(db, branch);
 }
 
 /* --- questions -------------------------------------------------------------------------------- */
@@ -145,18 +132,16 @@ void sql_evidence(void *resource, struct assent_call *call)
 {
     struct sql_database *db = resource;
     char reason[ASSENT_REASON_MAX + 1];
-    size_t lanes;
+    struct sql_session *session;
 
     if (sql_branch_find(db, &call->id) != NULL) {
         sql_answer(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
-        return;
-    }
-    pthread_mutex_lock(&db->lanes_mutex);
-    if (sql_lanes(db, 1, &lanes, reason) != 0)
+    } else if (sql_take_finisher(db, &session, reason) != 0) {
         sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", reason);
-    else
-        db->driver->evidence(db, db->lanes[0], call);
-    pthread_mutex_unlock(&db->lanes_mutex);
+    } else {
+        db->driver->evidence(db, session, call);
+        sql_give_back(db, session);
+    }
 }
 
 int sql_recover(void *resource, void (*found)(const struct assent_branch_id *id, void *context),
@@ -164,14 +149,13 @@ int sql_recover(void *resource, void (*found)(const struct assent_branch_id *id,
 {
     struct sql_database *db = resource;
     char reason[ASSENT_REASON_MAX + 1];
-    size_t lanes;
-    int r;
+    struct sql_session *session;
+    int r = sql_take_finisher(db, &session, reason);
 
-    pthread_mutex_lock(&db->lanes_mutex);
-    r = sql_lanes(db, 1, &lanes, reason);
-    if (r == 0)
-        r = db->driver->recover(db, db->lanes[0], found, context);
-    pthread_mutex_unlock(&db->lanes_mutex);
+    if (r == 0) {
+        r = db->driver->recover(db, session, found, context);
+        sql_give_back(db, session);
+    }
     return r;
 }
 
@@ -179,14 +163,13 @@ int sql_ping(void *resource, char *error, size_t error_size)
 {
     struct sql_database *db = resource;
     char reason[ASSENT_REASON_MAX + 1];
-    size_t lanes;
-    int r;
+    struct sql_session *session;
+    int r = sql_take_finisher(db, &session, reason);
 
-    pthread_mutex_lock(&db->lanes_mutex);
-    r = sql_lanes(db, 1, &lanes, reason);
-    if (r == 0)
-        r = db->driver->ping(db->lanes[0], reason);
-    pthread_mutex_unlock(&db->lanes_mutex);
+    if (r == 0) {
+        r = db->driver->ping(session, reason);
+        sql_give_back(db, session);
+    }
     if (r != 0)
         snprintf(error, error_size, "%s: %s", db->driver->type, reason);
     return r;
@@ -196,17 +179,11 @@ int sql_ping(void *resource, char *error, size_t error_size)
 int sql_check(void *resource, char *error, size_t error_size)
 {
     struct sql_database *db = resource;
-    char reason[ASSENT_REASON_MAX + 1];
-    size_t lanes;
-    int r;
 
-    pthread_mutex_lock(&db->lanes_mutex);
+    pthread_mutex_lock(&db->mutex);
     db->ready = false;
-    r = sql_lanes(db, 1, &lanes, reason);
-    pthread_mutex_unlock(&db->lanes_mutex);
-    if (r != 0)
-        snprintf(error, error_size, "%s: %s", db->driver->type, reason);
-    return r;
+    pthread_mutex_unlock(&db->mutex);
+    return sql_open(db, error, error_size);
 }
 
 /* "own BRANCH", or a statement, as in work, in a transaction that can only read and is rolled back.
@@ -217,6 +194,7 @@ int sql_query(void *resource, const char *command, char **ret_json, char *error,
     struct sql_branch reader = {.read_only = true};
     struct assent_call call = {
         .work = command, .work_size = strlen(command), .timeout_ms = QUERY_MS};
+    bool lost;
 
     if (strncmp(command, OWN, strlen(OWN)) == 0) {
         if (assent_branch_id_parse(command + strlen(OWN), &reader.id) == 0)
@@ -225,7 +203,7 @@ int sql_query(void *resource, const char *command, char **ret_json, char *error,
                  command + strlen(OWN));
         return ASSENT_E_INVALID;
     }
-    db->driver->work(db, &reader, &call);
+    db->driver->work(db, &reader, &call, &lost);
     if (reader.session != NULL) {
         db->driver->end_query(reader.session);
         sql_give_back(db, reader.session);

@@ -63,6 +63,37 @@ static inline void await_value(PGconn *conn, const char *sql, const char *wanted
         assert_true(assent_now_ms() < deadline_ms);
 }
 
+/* --- commits that are held up ----------------------------------------------------------------- */
+
+/* They wait for a standby that is not there. */
+#define COUNT_WAITING "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+/* Each process of the server learns of a setting in its own time: commits of the probe, until one
+ * of them waits. */
+static inline void hold_commits(PGconn *conn, PGconn *probe)
+{
+    uint64_t deadline_ms = assent_now_ms() + 20000;
+    char sql[64];
+
+    run(conn, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    run(conn, "SELECT pg_reload_conf()");
+    for (unsigned i = 100; strcmp(value_of(conn, COUNT_WAITING), "1") != 0; i++) {
+        assert_true(assent_now_ms() < deadline_ms);
+        if (PQconsumeInput(probe) != 1 || PQisBusy(probe))
+            continue;
+        for (PGresult *result; (result = PQgetResult(probe)) != NULL;)
+            PQclear(result);
+        snprintf(sql, sizeof(sql), "INSERT INTO kv VALUES (%u, 1)", i);
+        assert_int_equal(PQsendQuery(probe, sql), 1);
+    }
+}
+
+static inline void release_commits(PGconn *conn)
+{
+    run(conn, "ALTER SYSTEM RESET synchronous_standby_names");
+    run(conn, "SELECT pg_reload_conf()");
+}
+
 /* Every transaction rolled back, both tables empty. */
 static void reset(void)
 {

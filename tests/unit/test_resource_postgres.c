@@ -99,27 +99,7 @@ static void what_a_person_ends_by_hand_is_seen(void **state)
 }
 
 /* COMMIT PREPARED of a branch that another connection is about to finish: not done, and not failed
- * either. A commit that waits for a standby which is not there holds the branch so. */
-#define COUNT_WAITING "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-
-/* Each process of the server learns of a setting in its own time: commits of a session, until one
- * of them waits for the standby that is not there. */
-static void await_waiting_commits(PGconn *conn, PGconn *probe)
-{
-    uint64_t deadline_ms = assent_now_ms() + 20000;
-    char sql[64];
-
-    for (unsigned i = 100; strcmp(value_of(conn, COUNT_WAITING), "1") != 0; i++) {
-        assert_true(assent_now_ms() < deadline_ms);
-        if (PQconsumeInput(probe) != 1 || PQisBusy(probe))
-            continue;
-        for (PGresult *result; (result = PQgetResult(probe)) != NULL;)
-            PQclear(result);
-        snprintf(sql, sizeof(sql), "INSERT INTO kv VALUES (%u, 1)", i);
-        assert_int_equal(PQsendQuery(probe, sql), 1);
-    }
-}
-
+ * either. */
 static void a_busy_branch_is_tried_again(void **state)
 {
     struct driver *d = *state;
@@ -128,10 +108,7 @@ static void a_busy_branch_is_tried_again(void **state)
 
     expect_work(d, 1, "INSERT INTO kv VALUES (1, 1)");
     expect(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_OK);
-    run(conn, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    run(conn, "SELECT pg_reload_conf()");
-    await_value(person, "SHOW synchronous_standby_names", "nobody");
-    await_waiting_commits(conn, probe);
+    hold_commits(conn, probe);
     gid_of(1, gid);
     snprintf(sql, sizeof(sql), "COMMIT PREPARED '%s'", gid);
     assert_int_equal(PQsendQuery(person, sql), 1);
@@ -139,8 +116,7 @@ static void a_busy_branch_is_tried_again(void **state)
     snprintf(sql, sizeof(sql), "55000: prepared transaction with identifier \"%s\" is busy", gid);
     expect_reason(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_RETRY, sql);
     expect(d, ASSENT_OP_ROLLBACK, 1, ASSENT_RM_RETRY);
-    run(conn, "ALTER SYSTEM RESET synchronous_standby_names");
-    run(conn, "SELECT pg_reload_conf()");
+    release_commits(conn);
     PQclear(PQgetResult(person));
     expect(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_NOT_FOUND);
     expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED);
