@@ -81,7 +81,6 @@ static void end_query(struct sql_session *session)
     mariadb_conn_of(session)->open = outcome.kind != MARIADB_DONE;
 }
 
-/* The connection is to be closed after them, or nobody else can end the branch. */
 static int own(struct sql_database *db, const struct assent_branch_id *id, char **ret_json)
 {
     char xid[MARIADB_XID_BYTES], name[SQL_NAME_HEX_BYTES];
@@ -89,8 +88,10 @@ static int own(struct sql_database *db, const struct assent_branch_id *id, char 
     mariadb_xid_format((struct mariadb *)db, id, xid);
     sql_name_hex(id, name);
     return asprintf(ret_json,
-                    "{\"before\": [\"XA START %s\"], \"after\": [\"INSERT INTO assent_marker"
-                    " (branch) VALUES (X'%s')\", \"XA END %s\", \"XA PREPARE %s\"]}",
+                    "{\"before\": [\"XA START %s\"], \"after\": [\"SET"
+                    " pseudo_slave_mode = 1\", \"INSERT INTO assent_marker (branch) VALUES "
+                    "(X'%s')\", \"XA END %s\","
+                    " \"XA PREPARE %s\"]}",
                     xid, name, xid, xid) < 0
                ? ASSENT_E_NOMEM
                : 0;

@@ -10,11 +10,12 @@
  *   mariadb_finish.c     prepare, commit, rollback
  *   mariadb_marker.c     evidence, forget
  *
- * A branch in work is an XA transaction in one session. Prepare inserts the branch's marker in it,
- * says XA PREPARE and closes the connection: only then can another session end the branch, and
- * MariaDB answers XAER_NOTA for as long as the first is there. It must be closed:
- * COM_RESET_CONNECTION also lets go of the branch, but what then answers OK to XA COMMIT has
- * committed nothing (10.11.19).
+ * A branch in work is an XA transaction in one session. Prepare inserts the branch's marker in it
+ * and says XA PREPARE, with pseudo_slave_mode on: then the session has let go of the branch when the
+ * answer comes, and any other can end it. Without, a session keeps what it has prepared until it
+ * ends, and in doing so it hands the branch's name over before the branch itself: an XA COMMIT or XA
+ * ROLLBACK that comes in between answers OK, does nothing, and takes the branch off the list until
+ * the server starts anew (10.11.19). The process list shows the session as gone before both.
  *
  * The marker table is a write-once register for each branch, kept by its primary key: the branch
  * itself writes that it committed, in its own transaction; evidence writes that it did not. Whoever
@@ -34,8 +35,6 @@
 #include "sql.h"
 
 #define MARIADB_TEXT_MAX 255u
-/* Of what another session is about to let go of. */
-#define MARIADB_PATIENCE_MS 100
 #define MARIADB_DATABASE_MAX                                                                       \
     60u /* bytes of a database's name: it goes into each xid, after 4 more */
 /* X'gtrid',X'bqual',formatID with the NUL. */
@@ -65,9 +64,8 @@ struct mariadb_outcome {
     unsigned code;                    /* REFUSED: the server's number */
     char text[ASSENT_REASON_MAX + 1]; /* REFUSED: "number: message"; LOST: why */
     size_t done;                      /* statements without an error */
-    size_t unsafe_at;  /* the number, from 1, of the first after which w was told; 0: none */
-    unsigned warnings; /* of the last statement */
-    char value[64];    /* first column of the last row of all, "" without one */
+    size_t unsafe_at; /* the number, from 1, of the first after which w was told; 0: none */
+    char value[64];   /* first column of the last row of all, "" without one */
 };
 
 static inline struct mariadb_conn *mariadb_conn_of(struct sql_session *session)
@@ -80,10 +78,6 @@ int mariadb_dial(struct sql_database *db, struct sql_session **ret_session,
                  char reason[ASSENT_REASON_MAX + 1]);
 void mariadb_hang_up(struct sql_session *session);
 bool mariadb_alive(struct sql_session *session);
-/* Ends a session that has prepared its branch, and waits until the server has let go of it: an XA
- * COMMIT from elsewhere that comes in between answers OK and commits nothing, and the branch is on
- * no list until the server starts anew. */
-void mariadb_let_go(struct mariadb *maria, struct mariadb_conn *conn);
 bool mariadb_idle(struct sql_session *session);
 /* Whatever the server still has to say is not waited for. */
 void mariadb_cut(struct mariadb_conn *conn);
@@ -96,6 +90,8 @@ void mariadb_answer(struct mariadb_conn *conn, uint64_t deadline_ms,
                     struct mariadb_outcome *ret_outcome);
 /* The next one. False: there is none. */
 bool mariadb_next(struct mariadb_conn *conn, struct mariadb_outcome *outcome);
+/* Whether the session is in a transaction, as the last answer says. */
+bool mariadb_in_transaction(const struct mariadb_conn *conn);
 /* Takes all answers to what was sent. The second hands out each row, if row is not NULL. */
 void mariadb_collect(struct mariadb_conn *conn, uint64_t deadline_ms,
                      struct mariadb_outcome *ret_outcome);

@@ -1,13 +1,13 @@
 /*
  * mariadb_finish.c: how branches end in MariaDB. What is sent, and what an answer means:
  *
- *   prepare, wrote      marker, XA END, XA PREPARE             and the connection is closed
+ *   prepare, wrote      marker, XA END, XA PREPARE             and the session is free
  *   one-phase, wrote    marker, XA END, XA COMMIT ONE PHASE
  *   either, only read   has nothing been written? XA END, XA ROLLBACK: READ_ONLY, OK
  *   prepare, not here   is it on the list, with marker?        OK, NOT_FOUND, FAILED without marker
- *   commit              XA COMMIT, is the marker there?        see end_elsewhere
+ *   commit              XA COMMIT, what does the marker say?   see end_elsewhere
  *   rollback            XA END, XA ROLLBACK                    OK
- *   rollback, prepared  XA ROLLBACK, tombstone                 as commit
+ *   rollback, prepared  XA ROLLBACK, tombstone, the same       as commit
  *
  * An error before XA PREPARE or XA COMMIT means that neither was done (the server takes no
  * statement of a text after one that failed), so the branch is rolled back here and now: REFUSED.
@@ -17,51 +17,43 @@
 #include "mariadb.h"
 
 #include <mysqld_error.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime.h"
 
-/* Where the one that matters stands in the text of finish_text(). */
-#define BEFORE_LAST 4
-/* A session whose agent is cut off must not keep its prepared branch from others for hours. */
-#define FINISH_SETTINGS                                                                            \
-    "SET max_statement_time = 0, innodb_lock_wait_timeout = 20, wait_timeout = 10"
-/* XA PREPARE warns of each engine that takes part and cannot prepare. Aria does so when it is read,
- * which harms nobody; no such engine can have been written to if all of them tell w then. */
-#define COUNT_ENGINES                                                                              \
-    "SELECT COUNT(*) FROM information_schema.engines WHERE transactions = 'YES' AND xa = 'NO'"     \
-    " AND engine <> 'SEQUENCE'"
+/* Where the one that matters stands in the text of send_finish(). */
+#define BEFORE_LAST 3
+#define PATIENCE    "max_statement_time = 0, innodb_lock_wait_timeout = 20"
+/* A session that lets go of its branch forgets an engine with transactions and without XA as it is:
+ * neither committed nor rolled back. The preflight refuses servers with such an engine; it may have
+ * been loaded since. */
+#define LET_GO                                                                                     \
+    "pseudo_slave_mode = (SELECT COUNT(*) = 0 FROM information_schema.engines"                     \
+    " WHERE transactions = 'YES' AND xa = 'NO' AND engine <> 'SEQUENCE'), "
 /* Nothing but what this session has asked of storage engines since its reset. */
 #define COUNT_WRITES                                                                               \
     "SET max_statement_time = 0;"                                                                  \
     "SELECT CAST(SUM(variable_value) AS UNSIGNED) FROM information_schema.session_status"          \
     " WHERE variable_name IN ('HANDLER_WRITE', 'HANDLER_UPDATE', 'HANDLER_DELETE')"
 
-/* XA ROLLBACK is not synced: a crash brings the branch back, prepared, and nobody would ask for it
+/* What the server answers to either proves nothing alone: it says OK as well if it has found the
+ * branch's name and not the branch, see mariadb.h. So the marker is read behind it.
+ *
+ * XA ROLLBACK is not synced: a crash brings the branch back, prepared, and nobody would ask for it
  * again. A commit after it takes it to the disk as well; the tombstone is one. */
-static void send_rollback(struct mariadb_conn *conn, const struct assent_branch_id *id,
-                          const char *xid)
+static void send_end(struct mariadb_conn *conn, enum assent_operation operation,
+                     const struct assent_branch_id *id, const char *xid)
 {
     char name[SQL_NAME_HEX_BYTES];
-
-    sql_name_hex(id, name);
-    mariadb_send_format(conn,
-                        "XA ROLLBACK %s;INSERT IGNORE INTO assent_marker (branch, committed)"
-                        " VALUES (X'%s', FALSE)",
-                        xid, name);
-}
-
-/* Its answer alone proves nothing, see mariadb_let_go(): the marker must be there. */
-static void send_commit(struct mariadb_conn *conn, const struct assent_branch_id *id,
-                        const char *xid)
-{
-    char name[SQL_NAME_HEX_BYTES];
+    bool commit = operation == ASSENT_OP_COMMIT;
 
     sql_name_hex(id, name);
     mariadb_send_format(
-        conn, "XA COMMIT %s;SELECT committed FROM assent_marker WHERE branch = X'%s'", xid, name);
+        conn, "XA %s %s;%s%s%sSELECT committed IS TRUE FROM assent_marker WHERE branch = X'%s'",
+        commit ? "COMMIT" : "ROLLBACK", xid,
+        commit ? "" : "INSERT IGNORE INTO assent_marker (branch, committed) VALUES (X'",
+        commit ? "" : name, commit ? "" : "', FALSE);", name);
 }
 
 static bool rolled_back(unsigned code)
@@ -81,10 +73,10 @@ static void send_finish(const struct mariadb *maria, struct sql_branch *branch,
     mariadb_xid_format(maria, &branch->id, xid);
     sql_name_hex(&branch->id, name);
     mariadb_send_format(conn,
-                        FINISH_SETTINGS ";%s;INSERT INTO assent_marker (branch) VALUES (X'%s');"
-                                        "XA END %s;XA %s %s%s",
-                        conn->state[1] == 'r' ? COUNT_ENGINES : "DO 0", name, xid,
-                        prepare ? "PREPARE" : "COMMIT", xid, prepare ? "" : " ONE PHASE");
+                        "SET %s" PATIENCE ";INSERT INTO assent_marker (branch) VALUES (X'%s');"
+                        "XA END %s;XA %s %s%s",
+                        prepare ? LET_GO : "", name, xid, prepare ? "PREPARE" : "COMMIT", xid,
+                        prepare ? "" : " ONE PHASE");
 }
 
 static void send_active(struct sql_database *db, struct sql_branch *branch,
@@ -108,10 +100,11 @@ static void refuse_engine(struct mariadb_conn *conn, const char *xid, struct ass
 {
     struct mariadb_outcome outcome;
 
-    send_rollback(conn, &call->id, xid);
+    send_end(conn, ASSENT_OP_ROLLBACK, &call->id, xid);
     mariadb_collect(conn, deadline_ms, &outcome);
     if (outcome.kind == MARIADB_DONE)
-        sql_answer(call, ASSENT_RM_REFUSED, "a storage engine without XA takes part");
+        sql_answer(call, ASSENT_RM_REFUSED,
+                   "the server has a storage engine with transactions and without XA");
     else
         sql_answer(call, ASSENT_RM_FAILED, "%s", outcome.text);
 }
@@ -135,11 +128,11 @@ static void end_finish(struct mariadb_conn *conn, const char *xid, struct assent
             sql_answer(call, prepare ? ASSENT_RM_FAILED : ASSENT_RM_UNKNOWN_CODE, "%s",
                        outcome.text);
         }
-    } else if (prepare && outcome.warnings > 0 && strcmp(outcome.value, "0") != 0) {
+    } else if (prepare && mariadb_in_transaction(conn)) { /* it has not let go */
         refuse_engine(conn, xid, call, deadline_ms);
     } else {
         sql_answer(call, ASSENT_RM_OK, "%s", "");
-        conn->open = prepare; /* what it holds prepared, it lets go of with its end */
+        conn->open = false;
     }
 }
 
@@ -176,8 +169,6 @@ void mariadb_end_active(struct sql_database *db, struct sql_branch *branch,
         send_finish((struct mariadb *)db, branch, call->operation);
     }
     end_finish(conn, xid, call, deadline_ms);
-    if (call->operation == ASSENT_OP_PREPARE && call->result == ASSENT_RM_OK)
-        mariadb_let_go((struct mariadb *)db, conn);
 }
 
 /* --- in another session ----------------------------------------------------------------------- */
@@ -203,17 +194,9 @@ bool mariadb_listed(struct mariadb_conn *conn, const char *xid, uint64_t deadlin
     return search.found;
 }
 
-static void send_end(struct mariadb_conn *conn, const struct assent_call *call, const char *xid)
-{
-    if (call->operation == ASSENT_OP_COMMIT)
-        send_commit(conn, &call->id, xid);
-    else
-        send_rollback(conn, &call->id, xid);
-}
-
-/* XAER_NOTA is said of a branch on the list too, while the session that prepared it is not gone.
- * False: that is not the end of it. */
-static bool end_nota(struct mariadb_conn *conn, const char *xid, struct assent_call *call,
+/* XAER_NOTA is said of a branch on the list too, while a session holds it that has prepared it
+ * without letting go. It is not asked again at once: as that session ends is the worst moment. */
+static void end_nota(struct mariadb_conn *conn, const char *xid, struct assent_call *call,
                      uint64_t deadline_ms)
 {
     struct mariadb_outcome outcome;
@@ -227,7 +210,6 @@ static bool end_nota(struct mariadb_conn *conn, const char *xid, struct assent_c
         sql_answer(call, ASSENT_RM_NOT_FOUND, "1397: no such branch");
     else
         sql_answer(call, ASSENT_RM_RETRY, "1397: another session still holds the branch");
-    return outcome.kind != MARIADB_DONE || !listed;
 }
 
 /* A branch that an application has prepared must have its marker, or nothing could ever prove that
@@ -280,20 +262,15 @@ void mariadb_end_elsewhere(struct sql_database *db, struct sql_session *session,
         end_probe(conn, xid, call, deadline_ms);
         return;
     }
-    send_end(conn, call, xid);
+    send_end(conn, call->operation, &call->id, xid);
     mariadb_collect(conn, deadline_ms, &outcome);
-    for (int wait_ms = 1; outcome.kind == MARIADB_REFUSED && outcome.code == ER_XAER_NOTA;
-         wait_ms *= 2) {
-        if (end_nota(conn, xid, call, deadline_ms) || wait_ms > MARIADB_PATIENCE_MS)
-            return;
-        (void)poll(NULL, 0, wait_ms);
-        send_end(conn, call, xid);
-        mariadb_collect(conn, deadline_ms, &outcome);
-    }
-    if (outcome.kind == MARIADB_DONE && call->operation == ASSENT_OP_COMMIT &&
-        strcmp(outcome.value, "1") != 0)
+    if (outcome.kind == MARIADB_REFUSED && outcome.code == ER_XAER_NOTA)
+        end_nota(conn, xid, call, deadline_ms);
+    else if (outcome.kind == MARIADB_DONE &&
+             strcmp(outcome.value, call->operation == ASSENT_OP_COMMIT ? "1" : "0") != 0)
         sql_answer(call, ASSENT_RM_RETRY,
-                   "the server says that it has committed the branch, but the marker is not there");
+                   "the server says that it has done so, but the marker "
+                   "does not");
     else if (outcome.kind == MARIADB_DONE)
         sql_answer(call, ASSENT_RM_OK, "%s", "");
     else if (outcome.kind == MARIADB_LOST)

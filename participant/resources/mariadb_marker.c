@@ -11,6 +11,7 @@
 
 #include "runtime.h"
 
+#define PATIENCE_MS    100 /* with locks that are about to go */
 #define DELETE_AT_ONCE 10000u
 #define KEY_BYTES      (SQL_NAME_HEX_BYTES - 1 + 4) /* ",X'...'" */
 
@@ -136,7 +137,7 @@ static void ask_marker(struct mariadb_conn *conn, struct assent_call *call)
     send_bar(conn, name);
     mariadb_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
     /* A commit that has been answered may hold its locks a moment longer. */
-    for (int wait_ms = 1; is_held(&outcome) && wait_ms <= MARIADB_PATIENCE_MS; wait_ms *= 2) {
+    for (int wait_ms = 1; is_held(&outcome) && wait_ms <= PATIENCE_MS; wait_ms *= 2) {
         (void)poll(NULL, 0, wait_ms);
         send_bar(conn, name);
         mariadb_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);

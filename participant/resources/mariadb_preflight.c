@@ -105,6 +105,16 @@ static int check_server(const struct mariadb *maria, struct mariadb_conn *conn, 
                       &outcome);
     if (strcmp(value, "YES") != 0)
         return FAIL("the storage engine InnoDB is not there, or without XA");
+    value = ask_value(conn,
+                      "SELECT GROUP_CONCAT(engine) FROM information_schema.engines WHERE support IN"
+                      " ('YES', 'DEFAULT') AND transactions = 'YES' AND xa = 'NO'"
+                      " AND engine <> 'SEQUENCE'",
+                      &outcome);
+    if (value[0] != '\0')
+        return FAIL(
+            "the storage engine %s has transactions without XA, so no branch is safe beside "
+            "it: UNINSTALL SONAME takes it out",
+            value);
     value = ask_value(conn, "SELECT DATABASE()", &outcome);
     if (strcmp(value, maria->database) != 0) /* the ids of branches hold the name */
         return FAIL("the server writes the database's name \"%s\": say database=%s", value, value);
@@ -136,16 +146,6 @@ static void warn(const struct sql_database *db, struct mariadb_conn *conn,
     if (room < (long)(db->workers.most + SQL_FINISHERS))
         sql_report(db, true, "max_connections is %ld, fewer than connections=%llu and %u more",
                    room, (unsigned long long)db->workers.most, SQL_FINISHERS);
-    value = ask_value(conn,
-                      "SELECT GROUP_CONCAT(engine) FROM information_schema.engines WHERE support IN"
-                      " ('YES', 'DEFAULT') AND transactions = 'YES' AND xa = 'NO'"
-                      " AND engine <> 'SEQUENCE'",
-                      &outcome);
-    if (value[0] != '\0')
-        sql_report(db, true,
-                   "%s has transactions without XA: a branch that uses it is refused at its vote, "
-                   "and is not atomic if it is the only one",
-                   value);
     value = ask_value(conn,
                       "SELECT CONCAT(COUNT(*), ' tables (', MIN(t.table_name), ', ...)')"
                       " FROM information_schema.tables t JOIN information_schema.engines e"

@@ -19,8 +19,6 @@
 #define CONNECT_S 5u
 #define SILENCE_S 30u /* within one answer, after its beginning */
 
-#define LET_GO_MS 2000
-
 #define CLIENT_ERROR(code) (((code) >= 2000 && (code) < 3000) || ((code) >= 5000 && (code) < 6000))
 
 static const char *given(const char *text)
@@ -80,35 +78,6 @@ void mariadb_hang_up(struct sql_session *session)
     free(conn);
 }
 
-/* Whether the server still has the session with that id. */
-static bool is_there(struct sql_session *witness, unsigned long id)
-{
-    struct mariadb_conn *conn = mariadb_conn_of(witness);
-    struct mariadb_outcome outcome;
-
-    mariadb_send_format(conn, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = %lu",
-                        id);
-    mariadb_collect(conn, assent_now_ms() + SQL_FINISH_MS, &outcome);
-    return outcome.kind == MARIADB_DONE && strcmp(outcome.value, "0") != 0;
-}
-
-void mariadb_let_go(struct mariadb *maria, struct mariadb_conn *conn)
-{
-    uint64_t deadline_ms = assent_now_ms() + LET_GO_MS;
-    unsigned long id = mysql_thread_id(conn->link);
-    char reason[ASSENT_REASON_MAX + 1];
-    struct sql_session *witness;
-
-    mysql_close(conn->link);
-    conn->link = NULL;
-    conn->base.broken = conn->open = true;
-    if (sql_take_finisher(&maria->base, &witness, reason) != 0)
-        return; /* the server is gone, and the session with it */
-    while (is_there(witness, id) && assent_now_ms() < deadline_ms)
-        (void)poll(NULL, 0, 1);
-    sql_give_back(&maria->base, witness);
-}
-
 bool mariadb_alive(struct sql_session *session)
 {
     struct pollfd ready = {.fd = mysql_get_socket(mariadb_conn_of(session)->link),
@@ -127,6 +96,14 @@ void mariadb_cut(struct mariadb_conn *conn)
 bool mariadb_idle(struct sql_session *session)
 {
     return !mariadb_conn_of(session)->open;
+}
+
+bool mariadb_in_transaction(const struct mariadb_conn *conn)
+{
+    unsigned status = SERVER_STATUS_IN_TRANS;
+
+    (void)mariadb_get_infov(conn->link, MARIADB_CONNECTION_SERVER_STATUS, &status);
+    return (status & SERVER_STATUS_IN_TRANS) != 0;
 }
 
 /* --- statements ------------------------------------------------------------------------------- */
@@ -187,7 +164,6 @@ static void note_head(struct mariadb_conn *conn, struct mariadb_outcome *outcome
     size_t size;
 
     outcome->done++;
-    outcome->warnings = mysql_warning_count(conn->link);
     if (mysql_field_count(conn->link) > 0)
         return;
     if (mysql_session_track_get_first(conn->link, SESSION_TRACK_TRANSACTION_STATE, &data, &size) ==

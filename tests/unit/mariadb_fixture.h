@@ -21,6 +21,9 @@
 #include "resource_driver.h"
 #include "runtime.h"
 
+/* What makes a session let go of a branch as it prepares it. */
+#define LET_GO "SET pseudo_slave_mode = 1"
+
 static char parameters[512]; /* set by main, from the environment */
 
 /* --- a session of the test's own -------------------------------------------------------------- */
