@@ -474,24 +474,22 @@ static bool has_branch_at(const struct server *server, const struct transaction 
     return p != NULL && p->session == session;
 }
 
-void driver_participant_up(struct server *server, struct session *session)
+void driver_peer_up(struct server *server, struct transaction *t, const struct session *session)
 {
-    struct transaction *t, *next;
+    uint64_t order = t->order;
 
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        const struct participant *p = server->participants.by_number[i];
-        struct assent_coord_event event = {
-            .kind = ASSENT_COORD_EV_PEER_UP, .participant = p->number, .epoch = p->epoch};
+    /* A step may be its last, and more than one branch may be at this participant. */
+    for (uint32_t i = 0;
+         transactions_find_order(&server->transactions, order) == t && i < t->machine.branch_count;
+         i++) {
+        const struct participant *p = participants_get(server, t->machine.branches[i].participant);
+        struct assent_coord_event event = {.kind = ASSENT_COORD_EV_PEER_UP};
 
-        if (p->session != session)
+        if (p == NULL || p->session != session)
             continue;
-        HASH_ITER (hh, server->transactions.by_order, t, next) {
-            for (uint32_t k = 1; k <= t->machine.branch_count; k++)
-                if (t->machine.branches[k - 1].participant == p->number) {
-                    driver_step(server, t, &event, NULL);
-                    break;
-                }
-        }
+        event.participant = p->number;
+        event.epoch = p->epoch;
+        driver_step(server, t, &event, NULL);
     }
 }
 

@@ -41,7 +41,9 @@ void driver_rollback(struct server *server, struct transaction *transaction,
 void driver_work_failed(struct server *server, struct transaction *transaction, uint32_t branch,
                         const char *text);
 void driver_application_gone(struct server *server, struct transaction *transaction);
-void driver_participant_up(struct server *server, struct session *session);
+/* The participant of this session is connected (again). It may end the transaction. */
+void driver_peer_up(struct server *server, struct transaction *transaction,
+                    const struct session *session);
 /* A protocol message from a participant. */
 void driver_message(struct server *server, struct session *session, const struct assent_wire *wire);
 /* The timer of a transaction (context: the server). */

@@ -140,6 +140,7 @@ static void let_go(struct session *session)
     if (session->state == SESSION_LEAVING)
         return;
     session->state = SESSION_LEAVING;
+    handover_stop(session);
     while (!TAILQ_EMPTY(&session->waiters))
         session_wait_over(TAILQ_FIRST(&session->waiters));
     if (session->role == ASSENT_ROLE_PARTICIPANT) {
@@ -214,7 +215,6 @@ static void send_hello(struct session *session)
 
 void session_up(struct session *session)
 {
-    struct server *server = session->server;
     bool participant = session->role == ASSENT_ROLE_PARTICIPANT;
 
     session->state = SESSION_UP;
@@ -225,7 +225,7 @@ void session_up(struct session *session)
                participant ? "participant" : "application", assent_log_quote(session->name),
                session->incarnation);
     if (participant)
-        driver_participant_up(server, session);
+        handover_start(session);
 }
 
 static void on_hello(struct session *session, const struct assent_wire *wire)

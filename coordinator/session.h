@@ -11,6 +11,7 @@
 #define ASSENT_COORDINATOR_SESSION_H
 
 #include "codec.h"
+#include "handover.h"
 #include "transactions.h"
 
 struct server;
@@ -30,6 +31,7 @@ struct session {
     uint32_t in_flight; /* requests that wait for an answer */
     struct waiters waiters;
     struct owned_transactions owned;
+    struct handover handover;
 };
 TAILQ_HEAD(sessions, session);
 

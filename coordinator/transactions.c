@@ -123,9 +123,13 @@ void transactions_set_text(const char **text, const char *to)
 void transactions_remove(struct transaction *t)
 {
     struct transactions *table = t->table;
+    struct transactions_walk *walk;
     size_t class = size_class(t->branch_max);
 
     ASSENT_ASSERT(TAILQ_EMPTY(&t->waiters) && t->owner == NULL);
+    LIST_FOREACH (walk, &table->walks, link)
+        if (walk->next == t)
+            walk->next = t->hh.next;
     event_del(&t->timer);
     transactions_release_work(t);
     transactions_set_text(&t->key, "");
@@ -171,6 +175,26 @@ void transactions_sort(struct transactions *table)
 uint64_t transactions_lowest(const struct transactions *table)
 {
     return table->by_order == NULL ? UINT64_MAX : table->by_order->order;
+}
+
+void transactions_walk_start(struct transactions *table, struct transactions_walk *walk)
+{
+    walk->next = table->by_order;
+    LIST_INSERT_HEAD(&table->walks, walk, link);
+}
+
+struct transaction *transactions_walk_next(struct transactions_walk *walk)
+{
+    struct transaction *t = walk->next;
+
+    if (t != NULL)
+        walk->next = t->hh.next;
+    return t;
+}
+
+void transactions_walk_stop(struct transactions_walk *walk)
+{
+    LIST_REMOVE(walk, link);
 }
 
 void transactions_arm(struct transaction *t)

@@ -65,7 +65,14 @@ TAILQ_HEAD(owned_transactions, transaction);
 #define BRANCH_SIZES 7
 _Static_assert(1 << (BRANCH_SIZES - 1) == ASSENT_BRANCHES_MAX, "the largest size holds them all");
 
+/* Over all transactions in rising order, a few at a time; any may be removed meanwhile. */
+struct transactions_walk {
+    LIST_ENTRY(transactions_walk) link;
+    struct transaction *next; /* NULL: over */
+};
+
 struct transactions {
+    LIST_HEAD(, transactions_walk) walks;
     struct transaction *by_order;             /* in rising order from the head */
     struct transaction *unused[BRANCH_SIZES]; /* linked by of_owner.tqe_next */
     size_t unused_count;
@@ -93,6 +100,12 @@ struct transaction *transactions_find_order(const struct transactions *table, ui
 void transactions_sort(struct transactions *table);
 /* The lowest order of all, or UINT64_MAX. */
 uint64_t transactions_lowest(const struct transactions *table);
+
+void transactions_walk_start(struct transactions *table, struct transactions_walk *walk);
+/* The next one, or NULL at the end. */
+struct transaction *transactions_walk_next(struct transactions_walk *walk);
+/* Needed once for each start. */
+void transactions_walk_stop(struct transactions_walk *walk);
 
 /* Sets the timer to machine.timer_ms. No system call; at most O(log n). */
 void transactions_arm(struct transaction *transaction);

@@ -17,7 +17,8 @@ uint64_t assent_rng_below(uint64_t *state, uint64_t bound)
 
 uint32_t assent_backoff_ms(uint64_t *state, uint32_t attempt, uint32_t min_ms, uint32_t max_ms)
 {
-    uint64_t delay = (uint64_t)min_ms << (attempt < 20 ? attempt : 20);
+    uint64_t delay = (uint64_t)min_ms
+                     << (attempt < ASSENT_BACKOFF_LONGEST ? attempt : ASSENT_BACKOFF_LONGEST);
 
     if (delay > max_ms)
         delay = max_ms;

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "rng.h"
+
 static void on_commit(struct step *s)
 {
     struct assent_coord *m = s->m;
@@ -260,6 +262,9 @@ void assent_coord_recover(struct assent_coord *machine, const struct assent_coor
                                                    .deadline_ms = ASSENT_NO_TIMER,
                                                    .seed = seed});
     load_record(machine, record);
+    /* Nobody is connected yet, and each is sent to when it is: the timer is for what is lost after
+     * that. At the longest back-off from the start, so that a million do not wake together. */
+    machine->attempt = ASSENT_BACKOFF_LONGEST;
     switch (record->kind) {
     case ASSENT_COORD_RECORD_ONE_PHASE:
         machine->phase = ASSENT_COORD_ONE_PHASE;

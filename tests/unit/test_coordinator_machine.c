@@ -407,6 +407,10 @@ static void recovery_goes_on_from_each_record(void **state)
     recover_from(ASSENT_COORD_RECORD_COMMIT);
     assert_int_equal(sent(ASSENT_MSG_COMMIT), 2);
     assert_int_equal(m.outcome, ASSENT_OUTCOME_COMMITTED);
+    /* Whoever connects is sent to at once; a timer that comes sooner would only cost. */
+    assert_in_range(m.timer_ms, config.retry_max_ms / 2, config.retry_max_ms);
+    step((struct assent_coord_event){.kind = ASSENT_COORD_EV_PEER_UP, .participant = 2});
+    assert_int_equal(sent(ASSENT_MSG_COMMIT), 1);
     ack(2, ASSENT_RESULT_COMMITTED);
     ack(1, ASSENT_RESULT_COMMITTED);
     recover_from(ASSENT_COORD_RECORD_OUTCOME);

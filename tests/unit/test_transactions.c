@@ -205,6 +205,28 @@ static void a_timer_moves_both_ways(void **state)
     teardown(&f);
 }
 
+static void a_walk_goes_on_when_what_comes_next_is_removed(void **state)
+{
+    struct transactions_walk walk;
+    struct transaction *t[4];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    for (unsigned i = 0; i < 4; i++)
+        t[i] = add(&f, 1, i + 1);
+    transactions_walk_start(&f.table, &walk);
+    assert_ptr_equal(transactions_walk_next(&walk), t[0]);
+    transactions_remove(t[0]);
+    transactions_remove(t[1]);
+    transactions_remove(t[2]);
+    assert_ptr_equal(transactions_walk_next(&walk), t[3]);
+    transactions_remove(t[3]);
+    assert_null(transactions_walk_next(&walk));
+    transactions_walk_stop(&walk);
+    teardown(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +236,7 @@ int main(void)
         cmocka_unit_test(each_has_room_for_the_branches_that_it_was_asked_for),
         cmocka_unit_test(timers_fire_in_their_order_and_not_early),
         cmocka_unit_test(a_timer_moves_both_ways),
+        cmocka_unit_test(a_walk_goes_on_when_what_comes_next_is_removed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

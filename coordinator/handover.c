@@ -1,0 +1,71 @@
+/* handover.c: see handover.h. */
+#include "handover.h"
+
+#include "driver.h"
+#include "server.h"
+
+#define STEP_TRANSACTIONS 512
+#define FULL_MS           5     /* to the next look while output or log are behind */
+#define QUEUED_MAX        65536 /* writes: each transaction that ends adds one */
+
+static bool is_behind(const struct session *session)
+{
+    const struct server *server = session->server;
+    struct assent_store_stats stats;
+
+    assent_store_stats(server->store, &stats);
+    /* At half of the output messages are dropped, see driver_send(). */
+    return stats.queued > QUEUED_MAX ||
+           assent_conn_output_bytes(session->conn) > server->options.output_bytes_max / 4;
+}
+
+static void schedule(struct session *session, suseconds_t ms)
+{
+    if (evtimer_add(&session->handover.timer, &(struct timeval){.tv_usec = ms * 1000}) != 0)
+        assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=timer");
+}
+
+static void step(struct session *session)
+{
+    for (unsigned i = 0; i < STEP_TRANSACTIONS; i++) {
+        struct transaction *t;
+
+        if (is_behind(session)) {
+            schedule(session, FULL_MS);
+            return;
+        }
+        t = transactions_walk_next(&session->handover.walk);
+        if (t == NULL) {
+            handover_stop(session);
+            return;
+        }
+        driver_peer_up(session->server, t, session);
+    }
+    schedule(session, 0);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    step(context);
+}
+
+void handover_start(struct session *session)
+{
+    struct server *server = session->server;
+
+    evtimer_assign(&session->handover.timer, server->base, on_timer, session);
+    transactions_walk_start(&server->transactions, &session->handover.walk);
+    session->handover.running = true;
+    step(session);
+}
+
+void handover_stop(struct session *session)
+{
+    if (!session->handover.running)
+        return;
+    session->handover.running = false;
+    evtimer_del(&session->handover.timer);
+    transactions_walk_stop(&session->handover.walk);
+}
