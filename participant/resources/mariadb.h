@@ -74,8 +74,8 @@ static inline struct mariadb_conn *mariadb_conn_of(struct sql_session *session)
 }
 
 /* mariadb_session.c */
-int mariadb_dial(struct sql_database *db, struct sql_session **ret_session,
-                 char reason[ASSENT_REASON_MAX + 1]);
+int mariadb_dial(struct sql_database *db, uint32_t work_timeout_ms,
+                 struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1]);
 void mariadb_hang_up(struct sql_session *session);
 bool mariadb_alive(struct sql_session *session);
 bool mariadb_idle(struct sql_session *session);
@@ -137,8 +137,7 @@ ASSENT_CHECKED int mariadb_judge(const struct mariadb_facts *facts,
                                  char reason[ASSENT_REASON_MAX + 1]);
 
 /* mariadb_work.c */
-void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
-                  bool *ret_lost);
+void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
 
 /* mariadb_finish.c: members of struct sql_driver. */
 void mariadb_end_active(struct sql_database *db, struct sql_branch *branch,

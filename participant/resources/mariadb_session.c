@@ -44,12 +44,13 @@ static void set_options(const struct mariadb *maria, MYSQL *link)
     mysql_optionsv(link, MYSQL_INIT_COMMAND, "SET autocommit = 1, innodb_lock_wait_timeout = 1");
 }
 
-int mariadb_dial(struct sql_database *db, struct sql_session **ret_session,
-                 char reason[ASSENT_REASON_MAX + 1])
+int mariadb_dial(struct sql_database *db, uint32_t work_timeout_ms,
+                 struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1])
 {
     const struct mariadb *maria = (struct mariadb *)db;
     struct mariadb_conn *conn = calloc(1, sizeof(*conn));
 
+    (void)work_timeout_ms;
     if (conn == NULL || (conn->link = mysql_init(NULL)) == NULL) {
         free(conn);
         snprintf(reason, ASSENT_REASON_MAX + 1, "out of memory");

@@ -381,12 +381,10 @@ static void end_branch(struct work *work)
     branch->session = NULL;
 }
 
-void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
-                  bool *ret_lost)
+void mariadb_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call)
 {
     struct work work = {.maria = (struct mariadb *)db, .db = db, .branch = branch, .call = call};
 
-    *ret_lost = false;
     mariadb_xid_format(work.maria, &branch->id, work.xid);
     sql_reply_init(&work.reply);
     if (work.reply.reason[0] == '\0' &&

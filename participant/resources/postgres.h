@@ -25,13 +25,15 @@
 
 #include "sql.h"
 
+#define POSTGRES_OPTIONS_MAX 1023u
 /* A branch id as the text of a bytea, with the NUL. */
 #define POSTGRES_NAME_BYTES (2 + SQL_NAME_HEX_BYTES)
 
 struct postgres_conn {
     struct sql_session base;
-    PGconn *link;    /* does not block, always in pipeline mode */
-    bool discarding; /* what a branch has left is, and the answer to that is not taken yet */
+    PGconn *link;        /* does not block, always in pipeline mode */
+    uint32_t timeout_ms; /* of work, unless its branch says otherwise; 0: none */
+    bool discarding;     /* what a branch has left is, and the answer to that is not taken yet */
 };
 
 struct postgres_prepared {
@@ -43,7 +45,9 @@ struct postgres_prepared {
 struct postgres {
     struct sql_database base;
     char *conninfo;
-    struct postgres_prepared *prepared; /* under base.mutex */
+    char options[POSTGRES_OPTIONS_MAX + 1]; /* the user's, from wherever libpq has them ... */
+    bool options_known;                     /* ... once there has been a session */
+    struct postgres_prepared *prepared;     /* under base.mutex */
 };
 
 /* How a row of statements up to a sync has ended. */
@@ -53,6 +57,16 @@ struct postgres_outcome {
     char text[ASSENT_REASON_MAX + 1]; /* REFUSED: "SQLSTATE: message"; LOST: why */
     char tag[32];                     /* DONE: what the last statement says it did */
     char value[64];                   /* first column of the last row, "" without one */
+};
+
+/* An exchange with the server: what was sent up to a sync, and the results as they come. */
+struct postgres_exchange {
+    struct postgres_conn *conn;
+    uint64_t deadline_ms;
+    /* Takes each result, and NULL at the end of a statement's. NULL: all go into the outcome. */
+    void (*feed)(struct postgres_exchange *exchange, const PGresult *result);
+    struct postgres_outcome outcome; /* LOST whatever feed does */
+    bool done;
 };
 
 static inline struct postgres_conn *postgres_conn_of(struct sql_session *session)
@@ -74,8 +88,11 @@ uint64_t postgres_prepared_xid(struct postgres *pg, const struct assent_branch_i
 void postgres_prepared_drop(struct postgres *pg, const struct assent_branch_id *id);
 
 /* postgres_session.c */
-int postgres_connect(struct sql_database *db, struct sql_session **ret_session,
-                     char reason[ASSENT_REASON_MAX + 1]);
+int postgres_connect(struct sql_database *db, uint32_t work_timeout_ms,
+                     struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1]);
+/* As PostgreSQL has them for work that may take so long; of the two a wait for a lock ends first,
+ * and then says that it was one. */
+void postgres_timeouts(uint32_t timeout_ms, unsigned *ret_statement_ms, unsigned *ret_lock_ms);
 void postgres_disconnect(struct sql_session *session);
 bool postgres_alive(struct sql_session *session);
 bool postgres_idle(struct sql_session *session);
@@ -86,15 +103,13 @@ void postgres_sync(struct postgres_conn *conn);
 /* The next result, or NULL at the end of a statement's. 0, or ASSENT_E_TIMEOUT. */
 ASSENT_CHECKED int postgres_result(struct postgres_conn *conn, uint64_t deadline_ms,
                                    PGresult **ret_result);
-/* Takes the results of all that was sent up to the next sync. */
+/* Takes results until the exchange is done; without `wait`, those that are here. */
+void postgres_take(struct postgres_exchange *exchange, bool wait);
+/* A result into the exchange's outcome. */
+void postgres_note(struct postgres_exchange *exchange, const PGresult *result);
+/* The results of all that was sent up to the next sync. */
 void postgres_collect(struct postgres_conn *conn, uint64_t deadline_ms,
                       struct postgres_outcome *ret_outcome);
-/* Says that there is no answer to be had from it any more. */
-void postgres_lose(struct postgres_conn *conn, const char *why,
-                   struct postgres_outcome *ret_outcome);
-/* An error into the outcome; the first one stands. */
-void postgres_note_error(struct postgres_conn *conn, const PGresult *result,
-                         struct postgres_outcome *outcome);
 /* The words of a command tag without its numbers: "INSERT 0 1" is INSERT. */
 void postgres_tag(const PGresult *result, char tag[32]);
 
@@ -115,17 +130,16 @@ int postgres_statement_check(const char *sql, size_t number, char *reason);
 bool postgres_statement_writes(const char *sql);
 
 /* postgres_work.c */
-void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
-                   bool *ret_lost);
+void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
 
 /* postgres_finish.c */
 /* The branch as the marker table knows it, as the text of a bytea. */
 void postgres_name_format(const struct assent_branch_id *id, char name[POSTGRES_NAME_BYTES]);
 /* Sends what ends a branch in its own session: PREPARE, ONE_PHASE, ROLLBACK. */
 void postgres_send_end(const struct sql_branch *branch, enum assent_operation operation);
-/* Takes the answer to it, and fills result and reason of the call. */
-void postgres_take_end(struct postgres *pg, const struct sql_branch *branch,
-                       struct assent_call *call, uint64_t deadline_ms);
+/* What the answer to that means: fills result and reason of the call. */
+void postgres_answer_end(struct postgres *pg, const struct sql_branch *branch,
+                         const struct postgres_outcome *outcome, struct assent_call *call);
 /* The rest are members of struct sql_driver. */
 void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
                          struct assent_call *call, uint64_t deadline_ms);

@@ -82,36 +82,41 @@ void postgres_send_end(const struct sql_branch *branch, enum assent_operation op
 
 /* PREPARE TRANSACTION and COMMIT of a transaction that has failed roll it back and say so in their
  * tag alone. After a failed marker it is still open, and ends with its session. */
-void postgres_take_end(struct postgres *pg, const struct sql_branch *branch,
-                       struct assent_call *call, uint64_t deadline_ms)
+void postgres_answer_end(struct postgres *pg, const struct sql_branch *branch,
+                         const struct postgres_outcome *outcome, struct assent_call *call)
 {
-    bool prepares = call->operation == ASSENT_OP_PREPARE && branch->wrote, done;
-    struct postgres_outcome outcome;
+    bool prepares = call->operation == ASSENT_OP_PREPARE && branch->wrote;
+    bool done = outcome->kind == POSTGRES_DONE &&
+                strcmp(outcome->tag, prepares ? "PREPARE TRANSACTION" : "COMMIT") == 0;
 
-    postgres_collect(postgres_conn_of(branch->session), deadline_ms, &outcome);
-    done = outcome.kind == POSTGRES_DONE &&
-           strcmp(outcome.tag, prepares ? "PREPARE TRANSACTION" : "COMMIT") == 0;
     if (call->operation == ASSENT_OP_ROLLBACK)
         /* Nothing that could commit it was ever sent, so a lost session has rolled back as well. */
         sql_answer(call, ASSENT_RM_OK, "%s", "");
-    else if (outcome.kind == POSTGRES_LOST)
-        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
+    else if (outcome->kind == POSTGRES_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome->text);
     else if (!done)
         sql_answer(call, ASSENT_RM_REFUSED, "%s",
-                   outcome.text[0] ? outcome.text : "the transaction had failed");
+                   outcome->text[0] ? outcome->text : "the transaction had failed");
     else if (call->operation == ASSENT_OP_PREPARE && !branch->wrote)
         sql_answer(call, ASSENT_RM_READ_ONLY, "%s", "");
     else
         sql_answer(call, ASSENT_RM_OK, "%s", "");
     if (prepares && done)
-        postgres_prepared_note(pg, &call->id, strtoull(outcome.value, NULL, 10));
+        postgres_prepared_note(pg, &call->id, strtoull(outcome->value, NULL, 10));
 }
 
 void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
                          struct assent_call *call, uint64_t deadline_ms)
 {
+    struct postgres_conn *conn = postgres_conn_of(branch->session);
+    struct postgres_outcome outcome;
+
+    /* Work that has failed has left the answer to the discarding behind it, which has come to
+     * nothing. */
+    (void)postgres_take_discard(conn, deadline_ms);
     postgres_send_end(branch, call->operation);
-    postgres_take_end(postgres_of(db), branch, call, deadline_ms);
+    postgres_collect(conn, deadline_ms, &outcome);
+    postgres_answer_end(postgres_of(db), branch, &outcome, call);
 }
 
 /* --- in another session ----------------------------------------------------------------------- */

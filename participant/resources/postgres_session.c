@@ -29,12 +29,43 @@ static void first_line(const char *from, char reason[ASSENT_REASON_MAX + 1])
     snprintf(reason, ASSENT_REASON_MAX + 1, "%.*s", (int)strcspn(from, "\n"), from);
 }
 
-int postgres_connect(struct sql_database *db, struct sql_session **ret_session,
-                     char reason[ASSENT_REASON_MAX + 1])
+void postgres_timeouts(uint32_t timeout_ms, unsigned *ret_statement_ms, unsigned *ret_lock_ms)
 {
-    const struct postgres *pg = (struct postgres *)db;
-    const char *keywords[DEFAULTS + 3] = {NULL}, *values[DEFAULTS + 3] = {NULL};
+    *ret_statement_ms = timeout_ms > 0 ? timeout_ms : 1;
+    *ret_lock_ms = *ret_statement_ms - *ret_statement_ms / 10;
+}
+
+/* What the server is told of at the start of a session is what a reset brings back. */
+static void format_options(const struct postgres *pg, uint32_t work_timeout_ms,
+                           char options[POSTGRES_OPTIONS_MAX + 128])
+{
+    unsigned statement_ms, lock_ms;
+
+    postgres_timeouts(work_timeout_ms, &statement_ms, &lock_ms);
+    snprintf(options, POSTGRES_OPTIONS_MAX + 128, "%s -c statement_timeout=%u -c lock_timeout=%u",
+             pg->options, statement_ms, lock_ms);
+}
+
+static void learn_options(struct postgres *pg, PGconn *link)
+{
+    PQconninfoOption *all = PQconninfo(link);
+
+    for (const PQconninfoOption *o = all; o != NULL && o->keyword != NULL; o++)
+        if (strcmp(o->keyword, "options") == 0 &&
+            (o->val == NULL || strlen(o->val) <= POSTGRES_OPTIONS_MAX)) {
+            snprintf(pg->options, sizeof(pg->options), "%s", o->val != NULL ? o->val : "");
+            pg->options_known = true;
+        }
+    PQconninfoFree(all);
+}
+
+int postgres_connect(struct sql_database *db, uint32_t work_timeout_ms,
+                     struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1])
+{
+    struct postgres *pg = (struct postgres *)db;
+    const char *keywords[DEFAULTS + 4] = {NULL}, *values[DEFAULTS + 4] = {NULL};
     struct postgres_conn *conn = calloc(1, sizeof(*conn));
+    char options[POSTGRES_OPTIONS_MAX + 128];
     size_t n = 0;
 
     for (; n < DEFAULTS; n++) {
@@ -44,7 +75,14 @@ int postgres_connect(struct sql_database *db, struct sql_session **ret_session,
     keywords[n] = "dbname"; /* is expanded */
     values[n++] = pg->conninfo;
     keywords[n] = "client_encoding";
-    values[n] = "UTF8";
+    values[n++] = "UTF8";
+    if (work_timeout_ms > 0 && pg->options_known) {
+        format_options(pg, work_timeout_ms, options);
+        keywords[n] = "options";
+        values[n] = options;
+        if (conn != NULL)
+            conn->timeout_ms = work_timeout_ms;
+    }
     if (conn != NULL)
         conn->link = PQconnectdbParams(keywords, values, 1);
     if (conn == NULL || conn->link == NULL) {
@@ -58,6 +96,8 @@ int postgres_connect(struct sql_database *db, struct sql_session **ret_session,
         postgres_disconnect(&conn->base);
         return ASSENT_E_UNAVAILABLE;
     }
+    if (!pg->options_known)
+        learn_options(pg, conn->link);
     *ret_session = &conn->base;
     return 0;
 }
@@ -143,35 +183,6 @@ int postgres_result(struct postgres_conn *conn, uint64_t deadline_ms, PGresult *
     return 0;
 }
 
-void postgres_lose(struct postgres_conn *conn, const char *why,
-                   struct postgres_outcome *ret_outcome)
-{
-    conn->base.broken = true;
-    *ret_outcome = (struct postgres_outcome){.kind = POSTGRES_LOST};
-    first_line(why, ret_outcome->text);
-}
-
-void postgres_note_error(struct postgres_conn *conn, const PGresult *result,
-                         struct postgres_outcome *outcome)
-{
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
-
-    /* Without a SQLSTATE it is libpq that speaks, and a session that ends answers no more. */
-    if (sqlstate == NULL || message == NULL || (severity && strcmp(severity, "ERROR") != 0)) {
-        postgres_lose(conn, message ? message : PQresultErrorMessage(result), outcome);
-        return;
-    }
-    if (outcome->kind != POSTGRES_DONE)
-        return;
-    outcome->kind = POSTGRES_REFUSED;
-    snprintf(outcome->sqlstate, sizeof(outcome->sqlstate), "%s", sqlstate);
-    snprintf(outcome->text, sizeof(outcome->text), "%s: %s%s%s", sqlstate, message,
-             detail ? ": " : "", detail ? detail : "");
-}
-
 void postgres_tag(const PGresult *result, char tag[32])
 {
     const char *status = PQcmdStatus((PGresult *)(uintptr_t)result);
@@ -182,49 +193,85 @@ void postgres_tag(const PGresult *result, char tag[32])
     snprintf(tag, 32, "%.*s", (int)size, status);
 }
 
-static void note_result(struct postgres_conn *conn, const PGresult *result,
-                        struct postgres_outcome *outcome)
+/* There is no answer to be had from it any more. */
+static void lose(struct postgres_exchange *exchange, const char *why)
 {
+    exchange->conn->base.broken = true;
+    exchange->outcome = (struct postgres_outcome){.kind = POSTGRES_LOST};
+    first_line(why, exchange->outcome.text);
+}
+
+/* The first error stands. */
+static void note_error(struct postgres_exchange *exchange, const PGresult *result)
+{
+    struct postgres_outcome *outcome = &exchange->outcome;
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+
+    /* Without a SQLSTATE it is libpq that speaks, and a session that ends answers no more. */
+    if (sqlstate == NULL || message == NULL || (severity && strcmp(severity, "ERROR") != 0)) {
+        lose(exchange, message ? message : PQresultErrorMessage(result));
+        return;
+    }
+    if (outcome->kind != POSTGRES_DONE)
+        return;
+    outcome->kind = POSTGRES_REFUSED;
+    snprintf(outcome->sqlstate, sizeof(outcome->sqlstate), "%s", sqlstate);
+    snprintf(outcome->text, sizeof(outcome->text), "%s: %s%s%s", sqlstate, message,
+             detail ? ": " : "", detail ? detail : "");
+}
+
+void postgres_note(struct postgres_exchange *exchange, const PGresult *result)
+{
+    struct postgres_outcome *outcome = &exchange->outcome;
     ExecStatusType status = PQresultStatus(result);
 
+    if (result == NULL)
+        return;
     if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
         postgres_tag(result, outcome->tag);
         if (PQntuples(result) > 0 && PQnfields(result) > 0)
             snprintf(outcome->value, sizeof(outcome->value), "%s", PQgetvalue(result, 0, 0));
     } else if (status == PGRES_FATAL_ERROR) {
-        postgres_note_error(conn, result, outcome);
+        note_error(exchange, result);
     } else if (status != PGRES_PIPELINE_ABORTED) {
-        postgres_lose(conn, "the server answered what was not asked", outcome);
+        lose(exchange, "the server answered what was not asked");
     }
+}
+
+void postgres_take(struct postgres_exchange *exchange, bool wait)
+{
+    struct postgres_conn *conn = exchange->conn;
+    PGresult *result;
+
+    while (!exchange->done && !conn->base.broken) {
+        if (!wait && PQisBusy(conn->link))
+            return;
+        if (postgres_result(conn, exchange->deadline_ms, &result) != 0) {
+            lose(exchange, "no answer in time");
+            break;
+        }
+        exchange->done = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+        if (!exchange->done && exchange->feed != NULL)
+            exchange->feed(exchange, result);
+        else if (!exchange->done)
+            postgres_note(exchange, result);
+        if (result == NULL && PQstatus(conn->link) != CONNECTION_OK) /* the end of all */
+            conn->base.broken = true;
+        PQclear(result);
+    }
+    if (conn->base.broken && exchange->outcome.kind != POSTGRES_LOST)
+        lose(exchange, PQerrorMessage(conn->link));
+    exchange->done = true;
 }
 
 void postgres_collect(struct postgres_conn *conn, uint64_t deadline_ms,
                       struct postgres_outcome *ret_outcome)
 {
-    PGresult *result;
+    struct postgres_exchange exchange = {.conn = conn, .deadline_ms = deadline_ms};
 
-    *ret_outcome = (struct postgres_outcome){.kind = POSTGRES_DONE};
-    for (;;) {
-        bool end;
-
-        if (conn->base.broken) {
-            if (ret_outcome->kind != POSTGRES_LOST)
-                postgres_lose(conn, PQerrorMessage(conn->link), ret_outcome);
-            return;
-        }
-        if (postgres_result(conn, deadline_ms, &result) != 0) {
-            postgres_lose(conn, "no answer in time", ret_outcome);
-            return;
-        }
-        if (result == NULL) { /* the end of one statement; after a loss, the end of all */
-            conn->base.broken = PQstatus(conn->link) != CONNECTION_OK;
-            continue;
-        }
-        end = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
-        if (!end)
-            note_result(conn, result, ret_outcome);
-        PQclear(result);
-        if (end)
-            return;
-    }
+    postgres_take(&exchange, true);
+    *ret_outcome = exchange.outcome;
 }

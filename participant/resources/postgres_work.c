@@ -21,12 +21,13 @@
 #define TYPE_INT4 23
 
 struct work {
+    struct postgres_exchange exchange;
     struct sql_database *db;
     struct sql_branch *branch;
-    struct postgres_conn *conn;
     struct assent_call *call;
     struct sql_statements all;
-    uint64_t deadline_ms;
+    size_t before; /* statements of ours that come first */
+    size_t index;  /* of the statement whose results come next, ours and the work's */
     struct sql_reply reply;
     bool lost;     /* its failure was the loss of the session, or there is none */
     bool with_end; /* on the same journey; nobody wants a reply */
@@ -38,7 +39,7 @@ static void fail_lost(struct work *work, const char *reason)
     sql_reply_fail(&work->reply, "%s", reason);
 }
 
-/* --- one statement's results ------------------------------------------------------------------ */
+/* --- results ---------------------------------------------------------------------------------- */
 
 static void add_columns(struct work *work, const PGresult *rows)
 {
@@ -75,7 +76,7 @@ static void add_row(struct work *work, const PGresult *rows)
     /* Too much to be read to its end: the session goes. */
     if (cells == NULL || !sql_reply_row(&work->reply, cells, count)) {
         sql_reply_fail(&work->reply, "out of memory");
-        work->conn->base.broken = true;
+        work->exchange.conn->base.broken = true;
     }
     free(cells);
 }
@@ -90,102 +91,76 @@ static void end_statement(struct work *work, size_t number, const PGresult *last
                   work->all.statements[number - 1].rows_wanted);
 }
 
-/* An error of the server, or its silence. */
-static void note_trouble(struct work *work, size_t number, const PGresult *result)
+/* The number of the application's statement whose results come next, from 1; 0: it is one of ours.
+ */
+static size_t number_of(const struct work *work)
 {
-    struct postgres_outcome outcome = {.kind = POSTGRES_DONE};
-
-    if (result == NULL)
-        postgres_lose(work->conn, "no answer in time", &outcome);
-    else if (PQresultStatus(result) == PGRES_FATAL_ERROR)
-        postgres_note_error(work->conn, result, &outcome);
-    else
-        postgres_lose(work->conn, "the server answered what was not asked", &outcome);
-    if (outcome.kind == POSTGRES_LOST)
-        fail_lost(work, outcome.text);
-    else if (number > 0)
-        sql_reply_fail(&work->reply, "statement %zu: %s", number, outcome.text);
-    else
-        sql_reply_fail(&work->reply, "%s", outcome.text);
+    return work->index >= work->before && work->index - work->before < work->all.count
+               ? work->index - work->before + 1
+               : 0;
 }
 
-/* Takes the results of one statement; number 0: of one that is not the application's. False: there
- * are no more, because the session is lost. */
-static bool take_statement(struct work *work, size_t number, char value[8])
+/* Before its first result is looked at. */
+static void begin_statement(struct work *work)
 {
-    bool end = false, replies = number > 0 && !work->with_end;
-    PGresult *result;
+    if (number_of(work) == 0)
+        return;
+    (void)PQsetSingleRowMode(work->exchange.conn->link); /* refused for one that is skipped */
+    if (!work->with_end)
+        sql_reply_statement(&work->reply, number_of(work));
+}
 
-    if (replies)
-        sql_reply_statement(&work->reply, number);
-    if (number > 0)
-        (void)PQsetSingleRowMode(work->conn->link); /* refused for one that is skipped */
-    while (!end && !work->conn->base.broken) {
-        ExecStatusType status;
+/* The first failure stands. One behind the statements is about the end of the branch. */
+static void end_of_statement(struct work *work)
+{
+    const struct postgres_outcome *outcome = &work->exchange.outcome;
 
-        if (postgres_result(work->conn, work->deadline_ms, &result) != 0) {
-            note_trouble(work, number, NULL);
-            break;
-        }
-        end = result == NULL;
-        if (end)
-            break;
-        status = PQresultStatus(result);
-        if (status == PGRES_SINGLE_TUPLE || status == PGRES_TUPLES_OK) {
-            if (replies && !sql_reply_has_columns(&work->reply))
-                add_columns(work, result);
-            if (replies && status == PGRES_SINGLE_TUPLE)
-                add_row(work, result);
-            else if (value != NULL && PQntuples(result) == 1)
-                snprintf(value, 8, "%s", PQgetvalue(result, 0, 0));
-        }
-        if (replies && (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK))
-            end_statement(work, number, result);
-        else if (status != PGRES_SINGLE_TUPLE && status != PGRES_TUPLES_OK &&
-                 status != PGRES_COMMAND_OK && status != PGRES_PIPELINE_ABORTED)
-            note_trouble(work, number, result);
-        PQclear(result);
+    if (outcome->kind == POSTGRES_REFUSED && number_of(work) > 0)
+        sql_reply_fail(&work->reply, "statement %zu: %s", number_of(work), outcome->text);
+    else if (outcome->kind == POSTGRES_REFUSED && work->index < work->before)
+        sql_reply_fail(&work->reply, "%s", outcome->text);
+    work->index++;
+    begin_statement(work);
+}
+
+static void feed(struct postgres_exchange *exchange, const PGresult *result)
+{
+    struct work *work = (struct work *)exchange;
+    ExecStatusType status = PQresultStatus(result);
+    bool rows = status == PGRES_SINGLE_TUPLE || status == PGRES_TUPLES_OK;
+
+    if (result == NULL) {
+        end_of_statement(work);
+        return;
     }
-    if (PQstatus(work->conn->link) != CONNECTION_OK)
-        work->conn->base.broken = true;
-    return !work->conn->base.broken;
+    if (number_of(work) == 0 || !(rows || status == PGRES_COMMAND_OK)) {
+        postgres_note(exchange, result);
+        return;
+    }
+    if (work->with_end)
+        return;
+    if (rows && !sql_reply_has_columns(&work->reply))
+        add_columns(work, result);
+    if (status == PGRES_SINGLE_TUPLE)
+        add_row(work, result);
+    else
+        end_statement(work, number_of(work), result);
 }
 
 /* --- the journey ------------------------------------------------------------------------------ */
 
 static void send_timeouts(struct work *work)
 {
-    /* Of the two a wait for a lock ends first, and then says that it was one. */
-    unsigned timeout_ms = work->call->timeout_ms > 0 ? work->call->timeout_ms : 1;
+    unsigned statement_ms, lock_ms;
     char sql[64];
 
-    snprintf(sql, sizeof(sql), "SET LOCAL lock_timeout = %u", timeout_ms - timeout_ms / 10);
-    postgres_send(work->conn, sql, 0, NULL);
-    snprintf(sql, sizeof(sql), "SET LOCAL statement_timeout = %u", timeout_ms);
-    postgres_send(work->conn, sql, 0, NULL);
+    postgres_timeouts(work->call->timeout_ms, &statement_ms, &lock_ms);
+    snprintf(sql, sizeof(sql), "SET LOCAL lock_timeout = %u", lock_ms);
+    postgres_send(work->exchange.conn, sql, 0, NULL);
+    snprintf(sql, sizeof(sql), "SET LOCAL statement_timeout = %u", statement_ms);
+    postgres_send(work->exchange.conn, sql, 0, NULL);
+    work->before += 2;
 }
-
-/* How many statements of ours go first. */
-static size_t send_all(struct work *work, bool begun)
-{
-    if (!begun)
-        postgres_send(work->conn, work->branch->read_only ? "BEGIN READ ONLY" : "BEGIN", 0, NULL);
-    send_timeouts(work);
-    for (size_t i = 0; i < work->all.count; i++)
-        postgres_send(work->conn, work->all.statements[i].sql,
-                      (int)work->all.statements[i].value_count,
-                      (const char *const *)work->all.statements[i].values);
-    if (work->with_end) {
-        work->branch->wrote = true;
-        postgres_send_end(work->branch, work->call->next);
-    } else {
-        postgres_send(work->conn, "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL", 0,
-                      NULL);
-        postgres_sync(work->conn);
-    }
-    return begun ? 2 : 3;
-}
-
 /* Whether it has written, and so how it is to end, and how many rows there were, is known only once
  * the answers are here: but for work that certainly writes. */
 static bool may_end(const struct work *work)
@@ -203,89 +178,120 @@ static bool may_end(const struct work *work)
     return writes;
 }
 
-static void take_written(struct work *work)
+static void send_all(struct work *work, bool begun)
 {
-    PGTransactionStatusType status;
-    struct postgres_outcome outcome;
-    char wrote[8] = "";
+    struct postgres_conn *conn = work->exchange.conn;
 
-    if (!work->conn->base.broken)
-        (void)take_statement(work, 0, wrote);
-    postgres_collect(work->conn, work->deadline_ms, &outcome); /* the sync */
-    if (outcome.kind == POSTGRES_LOST)
-        fail_lost(work, outcome.text);
-    work->branch->wrote |= wrote[0] == 't';
-    status = PQtransactionStatus(work->conn->link);
-    if (!work->conn->base.broken && status != PQTRANS_INTRANS && status != PQTRANS_INERROR) {
-        sql_reply_fail(&work->reply, "the branch's transaction was ended by its own work");
-        work->conn->base.broken = true;
+    if (!begun) {
+        postgres_send(conn, work->branch->read_only ? "BEGIN READ ONLY" : "BEGIN", 0, NULL);
+        work->before++;
     }
+    if (begun || conn->timeout_ms != work->call->timeout_ms)
+        send_timeouts(work);
+    for (size_t i = 0; i < work->all.count; i++)
+        postgres_send(conn, work->all.statements[i].sql, (int)work->all.statements[i].value_count,
+                      (const char *const *)work->all.statements[i].values);
+    if (work->with_end) {
+        work->branch->wrote = true;
+        postgres_send_end(work->branch, work->call->next);
+    } else {
+        postgres_send(conn, "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL", 0, NULL);
+        postgres_sync(conn);
+    }
+    begin_statement(work);
 }
 
-static void take_end(struct work *work)
+/* The branch is ended, or was to be: the call for that will ask how. */
+static void note_end(struct work *work)
 {
     struct assent_call end = {.operation = work->call->next, .id = work->call->id};
-    uint64_t deadline_ms = assent_now_ms() + SQL_FINISH_MS;
     struct sql_branch *branch = work->branch;
-    struct postgres_outcome outcome;
 
-    if (work->reply.reason[0] == '\0') {
-        postgres_take_end(postgres_of(work->db), branch, &end, deadline_ms);
-        branch->ended = true;
-        branch->end = end.operation;
-        branch->result = end.result;
-        memcpy(branch->reason, end.reason, sizeof(branch->reason));
-    } else { /* the rest was skipped, up to the sync; there is nothing to discard yet */
-        postgres_collect(work->conn, deadline_ms, &outcome);
-        (void)postgres_take_discard(work->conn, deadline_ms);
-    }
+    postgres_answer_end(postgres_of(work->db), branch, &work->exchange.outcome, &end);
+    branch->ended = true;
+    branch->end = end.operation;
+    branch->result = end.result;
+    memcpy(branch->reason, end.reason, sizeof(branch->reason));
 }
 
-static void run(struct work *work)
+static void note_written(struct work *work)
 {
-    bool begun = work->branch->session != NULL, going = true;
-    char reason[ASSENT_REASON_MAX + 1];
-    size_t before;
+    PGTransactionStatusType status = PQtransactionStatus(work->exchange.conn->link);
 
-    if (!begun &&
-        sql_take_worker(work->db, work->call->timeout_ms, &work->branch->session, reason)) {
-        fail_lost(work, reason);
-        return;
+    work->branch->wrote |= work->exchange.outcome.value[0] == 't';
+    if (status != PQTRANS_INTRANS && status != PQTRANS_INERROR) {
+        sql_reply_fail(&work->reply, "the branch's transaction was ended by its own work");
+        work->exchange.conn->base.broken = true;
     }
-    work->conn = postgres_conn_of(work->branch->session);
-    work->deadline_ms = assent_now_ms() + work->call->timeout_ms + SQL_REPLY_GRACE_MS;
-    work->with_end = may_end(work);
-    before = send_all(work, begun);
-    for (size_t i = 0; i < before && going; i++)
-        going = take_statement(work, 0, NULL);
-    for (size_t i = 0; i < work->all.count && going; i++)
-        going = take_statement(work, i + 1, NULL);
-    if (work->with_end)
-        take_end(work);
-    else
-        take_written(work);
 }
 
-void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
-                   bool *ret_lost)
+/* 0: it is on its way. */
+static int start(struct work *work)
+{
+    bool begun = work->branch->session != NULL;
+    char reason[ASSENT_REASON_MAX + 1];
+    int r = begun
+                ? 0
+                : sql_take_worker(work->db, work->call->timeout_ms, &work->branch->session, reason);
+
+    if (r != 0) {
+        fail_lost(work, reason);
+        return r;
+    }
+    work->exchange = (struct postgres_exchange){
+        .conn = postgres_conn_of(work->branch->session),
+        .deadline_ms = assent_now_ms() + work->call->timeout_ms + SQL_REPLY_GRACE_MS,
+        .feed = feed,
+    };
+    work->with_end = may_end(work);
+    send_all(work, begun);
+    return 0;
+}
+
+/* All results are here. What was to end the branch may have done so, if the session is lost: then
+ * the server's list is the truth. */
+static void finish(struct work *work)
+{
+    if (work->exchange.outcome.kind == POSTGRES_LOST)
+        fail_lost(work, work->exchange.outcome.text);
+    else if (!work->with_end)
+        note_written(work);
+    else if (work->reply.reason[0] == '\0')
+        note_end(work);
+}
+
+/* Nothing more is under way. */
+static void answer(struct work *work)
+{
+    struct assent_call *call = work->call;
+    bool unclear = work->with_end && work->exchange.conn->base.broken;
+
+    if (work->reply.reason[0] == '\0' && !work->with_end)
+        sql_reply_give(&work->reply, call);
+    if (work->reply.reason[0] == '\0') {
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    } else {
+        sql_answer(call, work->lost ? ASSENT_RM_UNAVAILABLE : ASSENT_RM_FAILED, "%s",
+                   work->reply.reason);
+        sql_branch_fail(work->db, work->branch, call->reason);
+    }
+    if (unclear)
+        sql_branch_drop(work->db, work->branch);
+    sql_statements_free(&work->all);
+    sql_reply_fini(&work->reply);
+}
+
+void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call)
 {
     struct work work = {.db = db, .branch = branch, .call = call};
 
     sql_reply_init(&work.reply);
     if (work.reply.reason[0] == '\0' &&
         sql_statements_parse(call->work, call->work_size, postgres_statement_check, &work.all,
-                             work.reply.reason) == 0)
-        run(&work);
-    *ret_lost = work.with_end && work.conn->base.broken && !branch->ended;
-    if (work.reply.reason[0] == '\0' && !work.with_end)
-        sql_reply_give(&work.reply, call);
-    if (work.reply.reason[0] == '\0') {
-        sql_answer(call, ASSENT_RM_OK, "%s", "");
-    } else {
-        sql_answer(call, work.lost ? ASSENT_RM_UNAVAILABLE : ASSENT_RM_FAILED, "%s",
-                   work.reply.reason);
-        sql_branch_fail(db, branch, call->reason);
+                             work.reply.reason) == 0 &&
+        start(&work) == 0) {
+        postgres_take(&work.exchange, true);
+        finish(&work);
     }
-    sql_statements_free(&work.all);
-    sql_reply_fini(&work.reply);
+    answer(&work);
 }

@@ -84,8 +84,9 @@ struct sql_branch {
 /* How one kind of server is spoken to. Each fills result and reason of the calls it is given. */
 struct sql_driver {
     const char *type;
-    int (*connect)(struct sql_database *db, struct sql_session **ret_session,
-                   char reason[ASSENT_REASON_MAX + 1]);
+    /* For work that mostly may take so long; 0: not for work. */
+    int (*connect)(struct sql_database *db, uint32_t work_timeout_ms,
+                   struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1]);
     void (*disconnect)(struct sql_session *session);
     /* False: the other side has ended the session while nobody looked, or it holds what a branch
      * has left there. */
@@ -96,10 +97,8 @@ struct sql_driver {
     int (*preflight)(struct sql_database *db, struct sql_session *session,
                      char reason[ASSENT_REASON_MAX + 1]);
     /* Takes a session for the branch if it has none. May end the branch as well, as call->next
-     * says, and then fills `ended`; if it cannot tell how, the answer is UNAVAILABLE and *ret_lost
-     * true: the branch is dropped. */
-    void (*work)(struct sql_database *db, struct sql_branch *branch, struct assent_call *call,
-                 bool *ret_lost);
+     * says, and then fills `ended`, or drops it if nobody can tell how. */
+    void (*work)(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
     /* Rolls back what a query did. */
     void (*end_query)(struct sql_session *session);
     /* What an application runs that works on a connection of its own: as malloc'ed JSON, what comes

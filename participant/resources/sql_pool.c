@@ -98,7 +98,7 @@ static int take(struct sql_database *db, struct sql_pool *pool, uint32_t timeout
                  (unsigned long long)pool->most);
         return r;
     }
-    r = db->driver->connect(db, &session, reason);
+    r = db->driver->connect(db, pool == &db->workers ? timeout_ms : 0, &session, reason);
     if (r != 0) {
         lose(db, pool);
         return r;

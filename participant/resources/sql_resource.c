@@ -112,7 +112,6 @@ void sql_work(void *resource, struct assent_call *call)
 {
     struct sql_database *db = resource;
     struct sql_branch *branch = sql_branch_find(db, &call->id);
-    bool lost = false;
 
     call->reply = NULL;
     call->reply_size = 0;
@@ -121,9 +120,7 @@ void sql_work(void *resource, struct assent_call *call)
     else if (branch->failed)
         sql_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
     else
-        db->driver->work(db, branch, call, &lost);
-    if (lost)
-        sql_branch_drop(db, branch);
+        db->driver->work(db, branch, call);
 }
 
 /* --- questions -------------------------------------------------------------------------------- */
@@ -194,7 +191,6 @@ int sql_query(void *resource, const char *command, char **ret_json, char *error,
     struct sql_branch reader = {.read_only = true};
     struct assent_call call = {
         .work = command, .work_size = strlen(command), .timeout_ms = QUERY_MS};
-    bool lost;
 
     if (strncmp(command, OWN, strlen(OWN)) == 0) {
         if (assent_branch_id_parse(command + strlen(OWN), &reader.id) == 0)
@@ -203,7 +199,7 @@ int sql_query(void *resource, const char *command, char **ret_json, char *error,
                  command + strlen(OWN));
         return ASSENT_E_INVALID;
     }
-    db->driver->work(db, &reader, &call, &lost);
+    db->driver->work(db, &reader, &call);
     if (reader.session != NULL) {
         db->driver->end_query(reader.session);
         sql_give_back(db, reader.session);

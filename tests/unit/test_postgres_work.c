@@ -83,6 +83,46 @@ static void a_wait_for_a_lock_ends_in_time(void **state)
     expect(d, ASSENT_OP_COMMIT, 2, ASSENT_RM_OK);
 }
 
+/* Time-outs are the session's own for work that may take as long as the work that it was made for;
+ * the user's options stay what they are. */
+static void each_work_has_its_time_out_and_the_users_options(void **state)
+{
+    static const char ask[] = "SELECT current_setting('statement_timeout')"
+                              " || current_setting('lock_timeout') || current_setting('work_mem')";
+    static const struct {
+        uint32_t timeout_ms;
+        const char *work, *answer;
+    } rows[] = {
+        {5000, ask, "\"5s4500ms7MB\""},
+        {20, ask, "\"20ms18ms7MB\""},
+        {5000, "SET statement_timeout = 1", "SET"},
+        {5000, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET"},
+        {5000, ask, "\"5s4500ms7MB\""},
+    };
+    struct driver *d = *state;
+    char optional[600];
+
+    driver_close(d);
+    snprintf(optional, sizeof(optional), "connections=1 %s options='-c work_mem=7MB'", parameters);
+    d->parameters = optional;
+    driver_reopen(d);
+    for (unsigned n = 0; n < sizeof(rows) / sizeof(rows[0]); n++) {
+        struct assent_call call;
+
+        assert_int_equal(driver_begin(d, n), ASSENT_RM_OK);
+        call = driver_work(d, n, rows[n].work, rows[n].timeout_ms);
+        assert_int_equal(call.result, ASSENT_RM_OK);
+        assert_non_null(strstr(call.reply, rows[n].answer));
+        free(call.reply);
+        /* The next work of the same branch has its own. */
+        call = driver_work(d, n, ask, 7000);
+        assert_non_null(strstr(call.reply, "\"7s6300ms7MB\""));
+        free(call.reply);
+        expect(d, ASSENT_OP_PREPARE, n, ASSENT_RM_READ_ONLY);
+    }
+    d->parameters = parameters;
+}
+
 static void settings_of_one_branch_do_not_reach_the_next(void **state)
 {
     struct driver *d = *state;
@@ -175,6 +215,7 @@ int main(void)
         TEST(work_takes_sql_and_json_and_answers_rows_and_counts),
         TEST(wrong_work_is_named),
         TEST(a_wait_for_a_lock_ends_in_time),
+        TEST(each_work_has_its_time_out_and_the_users_options),
         TEST(settings_of_one_branch_do_not_reach_the_next),
         TEST(the_pool_is_bounded_and_says_so),
         TEST(a_query_reads_and_cannot_write),
