@@ -1,8 +1,9 @@
 #!/bin/bash
 # Everything that must hold, from a fresh clone: builds with two compilers, unit tests, the
 # simulator, the explorer, models, seeded mistakes, real processes, sanitizers, the release build,
-# instructions of the hot paths, lint. Ends with one line "N passed, N failed, N skipped"; exits non-zero if anything failed. A
-# stage that fails does not stop the others. Logs and results lie in build-check/.
+# instructions of the hot paths, lint. Ends with one line "N passed, N failed, N skipped"; exits
+# non-zero if anything failed. A stage that fails does not stop the others. Logs and results lie in
+# build-check/.
 #
 #   ./check.sh            all stages
 #   ./check.sh lint ...   only the stages named (builds they need must be there already)
