@@ -311,6 +311,7 @@ def test_rollback_survives_a_crash(cluster, own_server):
     """MariaDB answers XA ROLLBACK in another session than the one that prepared before it is on
     disk: killed then, it has the branch prepared again. Not so ours, which nobody would ask for any
     more (16)."""
+    own_server.configure(innodb_flush_log_at_timeout=2700)  # by itself; not at each commit
     own_server.start()
     own_server.sql("CREATE TABLE t (k INT PRIMARY KEY) ENGINE=InnoDB")
     theirs = [f"'theirs-{n}'" for n in range(8)]
