@@ -18,9 +18,10 @@
  * the server starts anew (10.11.19). The process list shows the session as gone before both.
  *
  * The marker table is a write-once register for each branch, kept by its primary key: the branch
- * itself writes that it committed, in its own transaction; evidence writes that it did not. Whoever
- * comes second fails. So a session that is cut off from us and still preparing, or still committing
- * in one phase, cannot succeed once evidence has called its branch aborted.
+ * itself writes TRUE, in its own transaction, who rolls it back FALSE, and evidence that finds
+ * neither NULL. Whoever comes second fails. So a session that is cut off from us and still
+ * preparing, or still committing in one phase, cannot succeed once evidence has said that its branch
+ * is not there.
  *
  * What the work has touched is what the server says itself, through session_track_transaction_info:
  * eight characters, where w is a write to a table without transactions, W to one with them, each
@@ -151,7 +152,7 @@ ASSENT_CHECKED bool mariadb_listed(struct mariadb_conn *conn, const char *xid, u
 /* mariadb_marker.c */
 #define MARIADB_CREATE_MARKER                                                                      \
     "CREATE TABLE IF NOT EXISTS assent_marker (branch BINARY(36) PRIMARY KEY, "                    \
-    "committed BOOLEAN NOT NULL DEFAULT TRUE, "                                                    \
+    "committed BOOLEAN DEFAULT TRUE, "                                                             \
     "at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP) ENGINE=InnoDB"
 int mariadb_forget(struct sql_session *lane, const struct assent_branch_id *ids, size_t count,
                    bool sweep, char reason[ASSENT_REASON_MAX + 1]);

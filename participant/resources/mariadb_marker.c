@@ -116,8 +116,9 @@ static void send_bar(struct mariadb_conn *conn, const char *name)
     mariadb_send_format(conn,
                         "SET STATEMENT innodb_lock_wait_timeout = 0 FOR"
                         " INSERT IGNORE INTO assent_marker (branch, committed)"
-                        " VALUES (X'%s', FALSE);"
-                        "SELECT committed FROM assent_marker WHERE branch = X'%s'",
+                        " VALUES (X'%s', NULL);"
+                        "SELECT IFNULL(committed, 'not known') FROM assent_marker"
+                        " WHERE branch = X'%s'",
                         name, name);
 }
 
@@ -126,8 +127,9 @@ static bool is_held(const struct mariadb_outcome *outcome)
     return outcome->kind == MARIADB_REFUSED && outcome->code == ER_LOCK_WAIT_TIMEOUT;
 }
 
-/* Writes that the branch has not committed, unless it is written that it has; either stands from
- * then on. */
+/* Writes that the branch is not there, unless it is written that it has committed or was rolled
+ * back; what is written stands from then on. Without either nobody knows more: MariaDB does not say
+ * whether somebody has rolled it back past us, or it was lost, as in a restore. */
 static void ask_marker(struct mariadb_conn *conn, struct assent_call *call)
 {
     struct mariadb_outcome outcome;
@@ -145,7 +147,11 @@ static void ask_marker(struct mariadb_conn *conn, struct assent_call *call)
     if (outcome.kind == MARIADB_DONE && strcmp(outcome.value, "1") == 0)
         sql_answer(call, ASSENT_RM_WAS_COMMITTED, "its marker is here");
     else if (outcome.kind == MARIADB_DONE && strcmp(outcome.value, "0") == 0)
-        sql_answer(call, ASSENT_RM_WAS_ABORTED, "it is not prepared and has no marker");
+        sql_answer(call, ASSENT_RM_WAS_ABORTED, "its marker says that it was rolled back");
+    else if (outcome.kind == MARIADB_DONE && outcome.value[0] != '\0')
+        sql_answer(call, ASSENT_RM_VANISHED,
+                   "it is not prepared and has no marker: rolled back past the agent, or lost in a "
+                   "restore or a fail-over");
     else if (is_held(&outcome))
         sql_answer(call, ASSENT_RM_RETRY, "a session is still ending the branch");
     else

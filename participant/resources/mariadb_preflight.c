@@ -268,8 +268,8 @@ int mariadb_preflight(struct sql_database *db, struct sql_session *session,
     if (r == 0)
         r = measure_sync(conn, &sync_us, reason);
     if (r == 0)
-        r = mariadb_delete_where(conn, "NOT committed AND at < NOW() - INTERVAL " TOMBSTONE_LIFE,
-                                 reason);
+        r = mariadb_delete_where(
+            conn, "committed IS NOT TRUE AND at < NOW() - INTERVAL " TOMBSTONE_LIFE, reason);
     if (r == 0) {
         warn(db, conn, &facts);
         sql_report(db, false,
