@@ -11,17 +11,17 @@
  *   mariadb_marker.c     evidence, forget
  *
  * A branch in work is an XA transaction in one session. Prepare inserts the branch's marker in it
- * and says XA PREPARE, with pseudo_slave_mode on: then the session has let go of the branch when the
- * answer comes, and any other can end it. Without, a session keeps what it has prepared until it
- * ends, and in doing so it hands the branch's name over before the branch itself: an XA COMMIT or XA
- * ROLLBACK that comes in between answers OK, does nothing, and takes the branch off the list until
- * the server starts anew (10.11.19). The process list shows the session as gone before both.
+ * and says XA PREPARE, with pseudo_slave_mode on: then the session has let go of the branch when
+ * the answer comes, and any other can end it. Without, a session keeps what it has prepared until
+ * it ends, and in doing so it hands the branch's name over before the branch itself: an XA COMMIT
+ * or XA ROLLBACK that comes in between answers OK, does nothing, and takes the branch off the list
+ * until the server starts anew (10.11.19). The process list shows the session as gone before both.
  *
  * The marker table is a write-once register for each branch, kept by its primary key: the branch
  * itself writes TRUE, in its own transaction, who rolls it back FALSE, and evidence that finds
  * neither NULL. Whoever comes second fails. So a session that is cut off from us and still
- * preparing, or still committing in one phase, cannot succeed once evidence has said that its branch
- * is not there.
+ * preparing, or still committing in one phase, cannot succeed once evidence has said that its
+ * branch is not there.
  *
  * What the work has touched is what the server says itself, through session_track_transaction_info:
  * eight characters, where w is a write to a table without transactions, W to one with them, each

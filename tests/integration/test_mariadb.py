@@ -316,8 +316,8 @@ def test_rollback_survives_a_crash(cluster, own_server):
     own_server.sql("CREATE TABLE t (k INT PRIMARY KEY) ENGINE=InnoDB")
     theirs = [f"'theirs-{n}'" for n in range(8)]
     for number, xid in enumerate(theirs):
-        own_server.sql(f"SET pseudo_slave_mode = 1; XA START {xid}; INSERT INTO t VALUES ({number});"
-                       f"XA END {xid}; XA PREPARE {xid}")
+        own_server.sql(f"SET pseudo_slave_mode = 1; XA START {xid};"
+                       f"INSERT INTO t VALUES ({number}); XA END {xid}; XA PREPARE {xid}")
     own_server.sql(";".join(f"XA ROLLBACK {xid}" for xid in theirs))
     assert own_server.sql("XA RECOVER") == []
     own_server.restart()
@@ -357,8 +357,8 @@ def test_server_away_in_doubt_then_back(cluster, own_server, decided):
 
 def test_branch_lost_in_a_restore_is_seen(cluster, own_server):
     """The database is put back to a copy from before the branch was prepared: its commit finds
-    neither branch nor marker. That is not taken for success, nor for a rollback: a hazard, with what
-    was found (20, 39)."""
+    neither branch nor marker. That is not taken for success, nor for a rollback: a hazard, with
+    what was found (20, 39)."""
     own_server.start()
     banks = Banks(cluster, own_server).start()
     own_server.stop()

@@ -9,8 +9,8 @@
 
 /* --- prepare and commit ----------------------------------------------------------------------- */
 
-/* In MariaDB a session keeps what it has prepared until it ends; ours do not, and go on with the next
- * branch. */
+/* In MariaDB a session keeps what it has prepared until it ends; ours do not, and go on with the
+ * next branch. */
 static void a_session_lets_go_of_its_branch_in_prepare(void **state)
 {
     struct driver *d = *state;
