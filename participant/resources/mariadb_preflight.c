@@ -159,32 +159,56 @@ static void warn(const struct sql_database *db, struct mariadb_conn *conn,
                    value);
 }
 
+/* Other sessions of a user in a database. */
+struct former {
+    char user[64];
+    const char *database;
+    unsigned long ours;
+    bool idle_too;
+    size_t count;
+};
+
+static void count_former(void *context, char **cells)
+{
+    struct former *former = context;
+
+    former->count += strtoul(cells[0], NULL, 10) != former->ours &&
+                     strcmp(cells[1], former->user) == 0 && cells[3] != NULL &&
+                     strcmp(cells[3], former->database) == 0 &&
+                     (former->idle_too || strcmp(cells[4], "Sleep") != 0);
+}
+
 /* The sessions of an agent that was killed go on with what it sent last, and may prepare a branch
  * after the list was read. They end at once otherwise, so at the start they are waited for: all for
- * a while, those that are doing something for longer. Other programs may use the same user. */
-static void await_former(const struct sql_database *db, struct mariadb_conn *conn)
+ * a while, those that are doing something for longer. Other programs may use the same user.
+ * information_schema.processlist is not asked: it has crashed 10.11.19 as sessions came and went. */
+static void await_former(const struct mariadb *maria, struct mariadb_conn *conn)
 {
     uint64_t began_ms = assent_now_ms(), now_ms = began_ms;
-    struct mariadb_outcome outcome = {.value = "1"};
+    struct former former = {.database = maria->database,
+                            .ours = mysql_thread_id(conn->link),
+                            .idle_too = true,
+                            .count = 1};
+    struct mariadb_outcome outcome;
 
-    while (strcmp(outcome.value, "0") != 0 && now_ms < began_ms + FORMER_MS) {
+    snprintf(former.user, sizeof(former.user), "%s",
+             ask_value(conn, "SELECT SUBSTRING_INDEX(USER(), '@', 1)", &outcome));
+    while (former.count > 0 && now_ms < began_ms + FORMER_MS) {
         if (now_ms > began_ms)
             (void)poll(NULL, 0, 10);
-        mariadb_send_format(conn,
-                            "SELECT COUNT(*) FROM information_schema.processlist"
-                            " WHERE id <> CONNECTION_ID() AND db = DATABASE()"
-                            " AND user = SUBSTRING_INDEX(USER(), '@', 1)%s",
-                            now_ms < began_ms + FORMER_MS / 4 ? "" : " AND command <> 'Sleep'");
-        mariadb_collect(conn, now_ms + SQL_FINISH_MS, &outcome);
+        former.idle_too = now_ms < began_ms + FORMER_MS / 4;
+        former.count = 0;
+        mariadb_send(conn, "SHOW PROCESSLIST");
+        mariadb_collect_rows(conn, now_ms + SQL_FINISH_MS, count_former, &former, &outcome);
         if (outcome.kind != MARIADB_DONE)
             return;
         now_ms = assent_now_ms();
     }
-    if (strcmp(outcome.value, "0") != 0)
-        sql_report(db, true,
-                   "%s sessions of this user are at work in this database: if they belong to an "
+    if (former.count > 0)
+        sql_report(&maria->base, true,
+                   "%zu sessions of this user are at work in this database: if they belong to an "
                    "agent that was killed, start this one anew when they are gone",
-                   outcome.value);
+                   former.count);
 }
 
 /* --- the marker table ------------------------------------------------------------------------- */
@@ -261,7 +285,7 @@ int mariadb_preflight(struct sql_database *db, struct sql_session *session,
     if (r == 0)
         r = check_server(maria, conn, reason);
     if (r == 0 && !maria->alone)
-        await_former(db, conn);
+        await_former(maria, conn);
     maria->alone |= r == 0;
     if (r == 0)
         r = make_marker(db, conn, reason);

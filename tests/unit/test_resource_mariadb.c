@@ -356,6 +356,27 @@ static void sessions_that_the_server_ends_are_noticed(void **state)
     mysql_close(conn);
 }
 
+/* The sessions of an agent that was killed go on with what it has sent; what they prepare must be on
+ * the list that the next one reads. */
+static void what_a_killed_agent_has_sent_is_waited_for(void **state)
+{
+    static const char sent[] = "SELECT SLEEP(1); " LET_GO "; XA START 'late'; INSERT INTO kv VALUES"
+                               " (1, 1); XA END 'late'; XA PREPARE 'late'";
+    struct driver *d = *state;
+    MYSQL *former = session(), *conn = session();
+
+    driver_close(d);
+    assert_int_equal(mysql_send_query(former, sent, strlen(sent)), 0);
+    await_value(conn,
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT S%'",
+                "1");
+    assert_int_equal(driver_open(d), 0);
+    assert_string_equal(listed(conn), "'late'");
+    run(conn, "XA ROLLBACK 'late'");
+    mysql_close(former);
+    mysql_close(conn);
+}
+
 /* An application that works past the agent is told what to run; without its marker a branch is not
  * voted for. */
 static void a_branch_that_its_application_prepared_needs_its_marker(void **state)
@@ -574,6 +595,7 @@ int main(void)
         TEST(evidence_and_a_late_session_agree),
         TEST(late_work_cannot_prepare),
         TEST(sessions_that_the_server_ends_are_noticed),
+        TEST(what_a_killed_agent_has_sent_is_waited_for),
         TEST(a_branch_that_its_application_prepared_needs_its_marker),
         TEST(a_big_batch_commits_and_forgets_all),
         TEST(open_says_what_is_wrong),
