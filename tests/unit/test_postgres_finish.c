@@ -70,8 +70,8 @@ static void a_branch_that_certainly_writes_is_prepared_with_its_work(void **stat
         "INSERT INTO kv VALUES (1, 1)",
         "/* first */ update kv SET v = v + 1",
         "SELECT * FROM kv\nSET ROLE other\nDELETE FROM kv WHERE k = 7",
-        "{\"sql\": \"MERGE INTO kv USING (VALUES (2)) AS new (k) ON kv.k = new.k"
-        " WHEN NOT MATCHED THEN INSERT VALUES (new.k, $1)\", \"params\": [5]}",
+        ("{\"sql\": \"MERGE INTO kv USING (VALUES (2)) AS new (k) ON kv.k = new.k"
+         " WHEN NOT MATCHED THEN INSERT VALUES (new.k, $1)\", \"params\": [5]}"),
     };
     struct driver *d = *state;
     PGconn *conn = session();
