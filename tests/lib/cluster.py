@@ -1,7 +1,7 @@
 """A coordinator and its agents on loopback in one directory: started, killed, started again.
 
-The first start takes port 0 and learns the ports from the start-up line; a restart uses the same
-ports, since agents and applications dial them. Whatever a test leaves running is killed by pid.
+Agents and applications dial a daemon again after its restart, so it keeps its address. Whatever a
+test leaves running is killed by pid.
 """
 
 import json
@@ -68,12 +68,13 @@ FAST_AGENT = {**FAST_COORDINATOR, "inquire": "300ms"}
 class Coordinator(Daemon):
     def __init__(self, directory, name="coordinator", **options):
         super().__init__(name, directory, {**FAST_COORDINATOR, **options})
-        self.address = self.admin = "127.0.0.1:0"
+        self.address = places.address()
+        self.admin = None
         self.ctl = Ctl()
 
     def argv(self):
         return [places.program(places.ASSENTD), "--data-dir", self.data,
-                "--listen", self.address, "--admin", self.admin]
+                "--listen", self.address, "--admin", "127.0.0.1:0"]
 
     def started(self):
         line = self.process.wait_line("started")
@@ -91,7 +92,7 @@ class Agent(Daemon):
         super().__init__(name, directory, {**FAST_AGENT, **options})
         self.coordinator = coordinator
         self.resource = resource
-        self.address = "127.0.0.1:0"
+        self.address = places.address()
 
     def argv(self):
         return [places.program(places.AGENT), "--name", self.name, "--data-dir", self.data,

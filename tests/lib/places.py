@@ -3,8 +3,10 @@
 ASSENT_BUILD names the build directory (default: build). Nothing here starts or builds anything.
 """
 
+import itertools
 import os
 import pathlib
+import socket
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("ASSENT_BUILD", "build")).resolve()
@@ -17,6 +19,24 @@ CTL = BUILD / "coordinator" / "ctl" / "assentctl"
 def slow_factor():
     """How much longer this build may take for everything (sanitizers): deadlines grow by it."""
     return float(os.environ.get("ASSENT_SLOW", "1"))
+
+
+_ports = itertools.count(os.getpid())
+
+
+def address():
+    """On loopback, for a daemon that is dialled again after a restart: its port lies below those
+    that the kernel gives to whoever connects, and apart from other workers' of this run."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    while True:
+        where = "127.0.0.1", 10000 + worker % 10 * 2000 + next(_ports) % 2000
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(where)
+            except OSError:
+                continue
+        return "%s:%d" % where
 
 
 def postgres_bin():
