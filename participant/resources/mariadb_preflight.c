@@ -181,7 +181,8 @@ static void count_former(void *context, char **cells)
 /* The sessions of an agent that was killed go on with what it sent last, and may prepare a branch
  * after the list was read. They end at once otherwise, so at the start they are waited for: all for
  * a while, those that are doing something for longer. Other programs may use the same user.
- * information_schema.processlist is not asked: it has crashed 10.11.19 as sessions came and went. */
+ * information_schema.processlist is not asked: it has crashed 10.11.19 as sessions came and
+ * went. */
 static void await_former(const struct mariadb *maria, struct mariadb_conn *conn)
 {
     uint64_t began_ms = assent_now_ms(), now_ms = began_ms;
