@@ -27,6 +27,7 @@ static const char *const names[MARIADB_FACTS] = {
     "READ_ONLY",
     "INNODB_FLUSH_LOG_AT_TRX_COMMIT",
     "INNODB_DOUBLEWRITE",
+    "INNODB_LOG_FILE_BUFFERING",
     "LOG_BIN",
     "SYNC_BINLOG",
     "MAX_CONNECTIONS",
@@ -138,6 +139,10 @@ static void warn(const struct sql_database *db, struct mariadb_conn *conn,
     if (is(facts, MARIADB_DOUBLEWRITE, "OFF"))
         sql_report(db, true,
                    "innodb_doublewrite is OFF: a crash of the machine can damage the database");
+    if (is(facts, MARIADB_LOG_BUFFERING, "OFF"))
+        sql_report(db, true,
+                   "innodb_log_file_buffering is OFF: a crash of the server can leave its log "
+                   "without an end, and damage what is recovered, more often than with ON");
     if (is(facts, MARIADB_LOG_BIN, "ON"))
         sql_report(db, true,
                    "log_bin is ON (sync_binlog %s): a crash during XA PREPARE can leave the binary "

@@ -296,13 +296,13 @@ def test_server_away_or_risky_is_named(cluster, own_server):
     cluster.add_coordinator().start()
     agent = cluster.add_agent("bank-a", [f"mariadb:{own_server.parameters()}"]).start()
     agent.process.wait_line("resource_away", pattern="2002: Can't connect")
-    own_server.configure(innodb_flush_log_at_trx_commit=2, innodb_doublewrite=0, log_bin="binlog",
-                         max_connections=20)
+    own_server.configure(innodb_flush_log_at_trx_commit=0, innodb_doublewrite=0, log_bin="binlog",
+                         innodb_log_file_buffering=0, max_connections=20)
     own_server.start()
     own_server.sql("CREATE TABLE log (x INT) ENGINE=Aria")
     agent.restart()
     for name in ("innodb_flush_log_at_trx_commit", "innodb_doublewrite", "log_bin",
-                 "max_connections", r"1 tables .log"):
+                 "innodb_log_file_buffering", "max_connections", r"1 tables .log"):
         agent.process.wait_line("resource_report", pattern=f"level=warn.*{name}")
     agent.process.wait_line("resource_report", pattern="level=info.*MariaDB.*a sync takes")
 

@@ -3,10 +3,10 @@
 Aim: AC1-AC5 with real databases that crash in both phases (edge cases 1, 5, 16, 19, 21, 27, 39, 42,
 56). Method: two servers with one bank each; 48 transfers in flight, half 2pc and half 3pc; at a
 random moment one server is killed with all its processes, at times together with an agent, and
-started again; every transfer is asked about until it is decided and obeyed everywhere; then sums,
-marks and markers of both databases are held against the outcomes, and at the end `verify` finds
-nothing. The server's own log says how often it came back with branches prepared, that is, was
-killed between the two phases.
+started again, with its tables whole; every transfer is asked about until it is decided and obeyed
+everywhere; then sums, marks and markers of both databases are held against the outcomes, and at the
+end `verify` finds nothing. The server's own log says how often it came back with branches prepared,
+that is, was killed between the two phases.
 
 ASSENT_DATABASE_CYCLES sets the number of kills (10).
 """
@@ -72,6 +72,7 @@ def test_kill_cycles(cluster, servers):
         peers, waiting = load.send(transfers, connections=4)
         load.strike(peers, waiting)
         strike(cluster, servers, rng)
+        bank.check_tables()
         load.collect(peers, waiting, time.monotonic() + 60)
         for peer in peers:
             peer.close()
