@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 import ctl
+from banks import PostgresBanks
 from postgres import Postgres
-from postgres_banks import Banks, move
 from process import wait_until
 import wire
 
@@ -29,14 +29,14 @@ def test_prepared_branches_outlive_the_agent_s_store(cluster, server, decided, p
     """Both are prepared and nobody has told them. bank-a's agent loses its store and starts while
     the coordinator is down: it lists its branch and leaves it. Then it obeys, whatever was decided,
     over another restart too."""
-    banks = Banks(cluster, server).start()
+    banks = PostgresBanks(cluster, server).start()
     coordinator, agent = cluster.coordinator, cluster.agents["bank-a"]
     before = "coord_before_log_commit" if protocol == "2pc" else "coord_before_log_precommit"
     after = "coord_after_log_commit" if protocol == "2pc" else "coord_before_send_commit"
     coordinator.restart(crash_at=after if decided else before)
     cluster.wait_up()
     with coordinator.application() as peer:
-        peer.submit(run=wire.run(move(30), key="k", protocol=protocol))
+        peer.submit(run=wire.run(PostgresBanks.move(30), key="k", protocol=protocol))
         coordinator.process.wait_end()
     agent.kill()
     shutil.rmtree(agent.data)

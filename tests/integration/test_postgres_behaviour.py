@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 import ctl
+from banks import PostgresBanks
 from postgres import USER, Postgres
-from postgres_banks import Banks, add, move
 from process import Process, wait_until
 from server import as_nobody
 import wire
@@ -28,7 +28,7 @@ def server():
 
 @pytest.fixture
 def banks(cluster, server):
-    return Banks(cluster, server).start()
+    return PostgresBanks(cluster, server).start()
 
 
 FOREIGN = """CREATE EXTENSION IF NOT EXISTS postgres_fdw;
@@ -55,8 +55,8 @@ def test_what_cannot_be_prepared_is_refused(banks, statement, says):
                              check=False)
     assert "0A000" in error and says in error
     assert "42704" in banks.server.sql("ROLLBACK PREPARED 'theirs'", "left_bank", check=False)
-    work = json.dumps([{"sql": statement}, json.loads(add("a", -30))])
-    done = banks.cluster.ctl.run(("bank-a", work), move(30)[1], options=["--wait"],
+    work = json.dumps([{"sql": statement}, json.loads(PostgresBanks.add("a", -30))])
+    done = banks.cluster.ctl.run(("bank-a", work), PostgresBanks.move(30)[1], options=["--wait"],
                                  expect=ctl.ABORTED)
     reason = done.json["reason"]
     if says in ("LISTEN", "NOTIFY"):
@@ -71,7 +71,7 @@ def test_branches_end_in_their_database_and_by_their_owner(cluster, server):
     """PostgreSQL ends a prepared transaction only in its own database and for its owner. An agent
     leaves what is in another database alone, although the list shows it, and is warned of what is
     in its own but belongs to another role."""
-    banks = Banks(cluster, server)
+    banks = PostgresBanks(cluster, server)
     gid = "assent:" + "ab" * 16 + ":01HF7YAT000000G00000000001:1"
     for name in banks.databases:
         banks.sql(name, "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object"
@@ -99,7 +99,7 @@ def test_prepared_branch_holds_back_vacuum_and_is_warned_of(cluster, server):
     """What a prepared transaction could still see no vacuum removes, for as long as nobody ends it:
     the agent names the branch in its log while it waits. The names are shorter than PostgreSQL's
     200 bytes."""
-    banks = Banks(cluster, server).start(in_doubt_warn="50ms")
+    banks = PostgresBanks(cluster, server).start(in_doubt_warn="50ms")
     error = server.sql(f"BEGIN; PREPARE TRANSACTION '{'x' * 200}'", check=False)
     assert "22023" in error and "too long" in error
     banks.sql("bank-a", "DROP TABLE IF EXISTS other; CREATE TABLE other AS SELECT 1 AS x")
@@ -171,7 +171,7 @@ def test_branch_lost_in_a_fail_over_is_seen(cluster):
     has not heard of them. Their commit is not taken for done, nor for rolled back: a hazard."""
     pair = Pair()
     try:
-        banks = Banks(cluster, pair).start()
+        banks = PostgresBanks(cluster, pair).start()
         banks.run(1, expect=ctl.DONE)
         pair.follow()
         pair.fall_behind()

@@ -7,9 +7,9 @@ before a whole list was read, nothing is touched that is under way or somebody e
 import pytest
 
 import ctl
+from banks import PostgresBanks
 import wire
 from postgres import Postgres
-from postgres_banks import Banks, move
 from process import wait_until
 
 pb = wire.pb
@@ -25,7 +25,7 @@ def server():
 @pytest.fixture
 def banks(cluster, server):
     server.start()
-    return Banks(cluster, server).start(recover="200ms", log_level="debug")
+    return PostgresBanks(cluster, server).start(recover="200ms", log_level="debug")
 
 
 def participant(cluster, name):
@@ -53,7 +53,7 @@ def test_agent_starts_without_its_database(cluster, server):
     """It is listed as away, with the reason; what is asked of it is voted down and says why; it is
     in service by itself once the database is there."""
     server.start()
-    banks = Banks(cluster, server)
+    banks = PostgresBanks(cluster, server)
     server.stop()
     banks.start(wait=False)
     wait_state(cluster, "away")
@@ -70,7 +70,7 @@ def test_agent_starts_without_its_database(cluster, server):
 def test_database_that_comes_back_unfit_stays_away(cluster, server):
     """The preflight of a server that was away refuses by name, and goes on trying."""
     server.start()
-    banks = Banks(cluster, server).start(recover="300ms")
+    banks = PostgresBanks(cluster, server).start(recover="300ms")
     server.stop()
     wait_state(cluster, "away")
     server.configure(max_prepared_transactions=0)
@@ -89,7 +89,7 @@ def test_nothing_is_absent_while_the_list_cannot_be_read(cluster, server, decide
     """Both branches are prepared; server and agents die, and the agents start alone: the
     coordinator tells, and gets no answer that says that a branch is not there (40)."""
     server.start()
-    banks = Banks(cluster, server).start()
+    banks = PostgresBanks(cluster, server).start()
     key = banks.stop_in_doubt(decided)
     server.kill()
     for agent in cluster.agents.values():
@@ -144,7 +144,7 @@ def test_scans_leave_what_is_under_way(banks, commit):
     with banks.cluster.coordinator.application() as peer:
         branch = peer.ask(enlist=pb.Enlist(gtrid=wire.gtrid_bytes(gtrid),
                                            participant="bank-a")).branch
-    run("tx", "work", gtrid, "--participant", "bank-b", move(7)[1][1], expect=0)
+    run("tx", "work", gtrid, "--participant", "bank-b", PostgresBanks.move(7)[1][1], expect=0)
     marker = log_id.hex() + wire.gtrid_bytes(gtrid).hex() + f"{branch:08x}"
     banks.sql("bank-a", "BEGIN; UPDATE account SET balance = balance + 7 WHERE name = 'a';"
                         f" INSERT INTO assent.marker (branch) VALUES ('\\x{marker}');"
@@ -161,7 +161,7 @@ def test_verify_finds_drift_and_fixes_what_the_log_decides(cluster, server):
     """An orphan of a transaction that is over is settled by --fix; a branch of another log is
     counted and left; one that the log waits for and nobody has is missing (56)."""
     server.start()
-    banks = Banks(cluster, server).start(recover="10m")
+    banks = PostgresBanks(cluster, server).start(recover="10m")
     log_id = log_id_of(banks)
     run = cluster.ctl
     gtrid = run("tx", "begin", expect=0).json["gtrid"]
@@ -184,7 +184,7 @@ def test_verify_finds_drift_and_fixes_what_the_log_decides(cluster, server):
 def test_preflight_is_shown_and_refuses_by_name(cluster, server):
     server.configure(fsync="off")
     server.start()
-    Banks(cluster, server).start(recover="10m")
+    PostgresBanks(cluster, server).start(recover="10m")
     run = cluster.ctl
     found = run("participants", "test", "bank-a", expect=0).json["findings"]
     assert any(f["level"] == "warning" and "fsync" in f["text"] for f in found)

@@ -8,14 +8,10 @@ import signal
 import pytest
 
 import ctl
-import test_mariadb
 import wire
-from mariadb import MariaDB
-from postgres import Postgres
-from postgres_banks import Banks
+from banks import KINDS
 from process import wait_until
 
-KINDS = {"postgres": (Postgres, Banks), "mariadb": (MariaDB, test_mariadb.Banks)}
 SESSIONS = {
     "postgres": "SELECT pid FROM pg_stat_activity WHERE datname = 'left_bank'"
                 " AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
@@ -23,31 +19,34 @@ SESSIONS = {
                " WHERE trx_mysql_thread_id <> CONNECTION_ID()"}
 
 
-@pytest.fixture(params=KINDS, scope="module")
-def kind(request):
+@pytest.fixture(params=KINDS, ids=lambda banks: banks.kind, scope="module")
+def of_kind(request):
     return request.param
 
 
+@pytest.fixture
+def kind(of_kind):
+    return of_kind.kind
+
+
 @pytest.fixture(scope="module")
-def server(kind):
-    made = KINDS[kind][0]()
+def server(of_kind):
+    made = of_kind.Server()
     made.start()
     yield made
     made.close()
 
 
 @pytest.fixture
-def banks(cluster, kind, server):
-    made = KINDS[kind][1](cluster, server)
+def banks(cluster, of_kind, server):
+    made = of_kind(cluster, server)
     made.cluster.add_coordinator(prepare_timeout="5s").start()
     return made
 
 
 def start(banks, kind, connections=20):
     """The agent bank-a."""
-    database = banks.databases["bank-a"]
-    where = (banks.server.conninfo(database) if kind == "postgres"
-             else banks.server.parameters(database))
+    where = banks.address(banks.server, banks.databases["bank-a"])
     separator = " " if kind == "postgres" else ","
     agent = banks.cluster.add_agent(
         "bank-a", [f"{kind}:connections={connections}{separator}{where}"], work_timeout="60s")
