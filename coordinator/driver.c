@@ -48,9 +48,9 @@ static const struct points log_points[] = {
                                       ASSENT_CRASH_coord_after_log_preabort},
 };
 
-static uint32_t elapsed_ms(const struct transaction *t)
+static uint32_t elapsed_ms(const struct transaction *t, uint64_t now_ms)
 {
-    uint64_t ms = assent_now_ms() - t->begun_ms;
+    uint64_t ms = now_ms - t->begun_ms;
 
     /* 0 in a record means never. */
     return ms == 0 ? 1 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
@@ -81,13 +81,15 @@ void driver_send(struct server *server, struct session *session, const struct tr
                  const struct assent_bytes *work)
 {
     const struct participant *p = NULL;
-    struct assent_wire wire = {.kind = ASSENT_WIRE_BRANCH, .request = request};
     struct points points = send_points[message->kind];
+    struct assent_wire wire;
 
     if (assent_conn_output_bytes(session->conn) > server->options.output_bytes_max / 2)
         return;
     if (t != NULL)
         p = participants_get(server, t->machine.branches[message->branch - 1].participant);
+    assent_wire_clear(&wire, ASSENT_WIRE_BRANCH);
+    wire.request = request;
     wire.u.branch.message = *message;
     memcpy(wire.u.branch.log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES);
     wire.u.branch.resource = p == NULL ? "" : p->resource;
@@ -138,7 +140,7 @@ void driver_describe(const struct transaction *t, enum assent_coord_record_kind 
 }
 
 static void write_record(struct server *server, const struct transaction *t,
-                         const struct assent_coord_action *action)
+                         const struct assent_coord_action *action, uint64_t now_ms)
 {
     uint8_t value[ASSENT_RECORD_BYTES_MAX];
     struct assent_coord_record record;
@@ -150,7 +152,7 @@ static void write_record(struct server *server, const struct transaction *t,
         put.flags |= ASSENT_PUT_DECIDE;
     /* The decision may be told only when this is on disk, but it is made now. */
     if (record.decision != ASSENT_DECISION_NONE && record.decided_ms == 0)
-        record.decided_ms = elapsed_ms(t);
+        record.decided_ms = elapsed_ms(t, now_ms);
     if (action->record == ASSENT_COORD_RECORD_OUTCOME)
         record.ended_age_ms = assent_store_age_ms(server->store);
     if (!action->forced)
@@ -236,7 +238,7 @@ static bool needs_work(enum assent_coord_phase phase)
            phase == ASSENT_COORD_ONE_PHASE_LOGGING || phase == ASSENT_COORD_ONE_PHASE;
 }
 
-void driver_carry_out(struct server *server, struct transaction *t)
+void driver_carry_out(struct server *server, struct transaction *t, uint64_t now_ms)
 {
     const struct assent_coord_actions *actions = &server->actions;
     bool ended = false;
@@ -249,7 +251,7 @@ void driver_carry_out(struct server *server, struct transaction *t)
             send_action(server, t, action);
             break;
         case ASSENT_COORD_ACT_LOG:
-            write_record(server, t, action);
+            write_record(server, t, action, now_ms);
             break;
         case ASSENT_COORD_ACT_REPLY:
             answer_waiters(server, t, false);
@@ -316,7 +318,7 @@ static void make_reason(struct server *server, struct transaction *t,
     transactions_set_text(&t->reason_text, reason);
 }
 
-static void on_decided(struct server *server, struct transaction *t)
+static void on_decided(struct server *server, struct transaction *t, uint64_t now_ms)
 {
     const struct assent_coord *m = &t->machine;
     bool bad = m->outcome == ASSENT_OUTCOME_MIXED || m->outcome == ASSENT_OUTCOME_HAZARD;
@@ -325,7 +327,7 @@ static void on_decided(struct server *server, struct transaction *t)
 
     server->metrics.decided[m->protocol][m->outcome]++;
     if (t->decided_ms == 0)
-        t->decided_ms = elapsed_ms(t);
+        t->decided_ms = elapsed_ms(t, now_ms);
     if (!assent_log_wants(level))
         return;
     assent_gtrid_format(&m->gtrid, text);
@@ -365,18 +367,18 @@ void driver_step(struct server *server, struct transaction *t, struct assent_coo
         struct branch_context *times = &t->branches[event->message.branch - 1];
 
         if (b->vote != ASSENT_VOTE_NONE && times->voted_ms == 0)
-            times->voted_ms = elapsed_ms(t);
+            times->voted_ms = elapsed_ms(t, event->now_ms);
         if (b->result != ASSENT_RESULT_NONE && times->done_ms == 0)
-            times->done_ms = elapsed_ms(t);
+            times->done_ms = elapsed_ms(t, event->now_ms);
     }
     note_evidence(server, t, event, text);
     if (m->decision == ASSENT_DECISION_ABORT && t->reason_text[0] == '\0')
         make_reason(server, t, event, text);
     if (m->phase >= ASSENT_COORD_ENDING && t->ended_ms == 0)
-        t->ended_ms = elapsed_ms(t);
+        t->ended_ms = elapsed_ms(t, event->now_ms);
     if (m->outcome != before)
-        on_decided(server, t);
-    driver_carry_out(server, t);
+        on_decided(server, t, event->now_ms);
+    driver_carry_out(server, t, event->now_ms);
 }
 
 int driver_enlist(struct server *server, struct transaction *t,
@@ -412,7 +414,7 @@ int driver_enlist(struct server *server, struct transaction *t,
 
 void driver_commit(struct server *server, struct transaction *t)
 {
-    t->asked_ms = elapsed_ms(t);
+    t->asked_ms = elapsed_ms(t, assent_now_ms());
     driver_step(server, t, &(struct assent_coord_event){.kind = ASSENT_COORD_EV_COMMIT}, NULL);
 }
 

@@ -20,8 +20,8 @@ struct session;
  * NULL. */
 void driver_step(struct server *server, struct transaction *transaction,
                  struct assent_coord_event *event, const char *text);
-/* Carries out server->actions, which a step or recovery has filled. */
-void driver_carry_out(struct server *server, struct transaction *transaction);
+/* Carries out server->actions, which a step or recovery has filled at now_ms. */
+void driver_carry_out(struct server *server, struct transaction *transaction, uint64_t now_ms);
 
 /* How a branch's work gets to its resource manager. */
 enum work_path {

@@ -209,7 +209,7 @@ static int check_free(struct server *server, const struct assent_wire_hello *hel
             return ASSENT_E_STALE;
         }
         if ((!same_log || hello->incarnation == p->epoch) && p->session != NULL &&
-            assent_now_ms() - p->session->last_frame_ms < silent_ms) {
+            assent_conn_silent_ms(p->session->conn) < silent_ms) {
             snprintf(error, error_size, "name %s is in use by a living connection from %s",
                      hello->name, assent_conn_peer(p->session->conn));
             return ASSENT_E_STATE;

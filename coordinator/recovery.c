@@ -63,7 +63,7 @@ static void resume(struct server *server, const struct assent_coord_record *reco
     }
     assent_coord_recover(&t->machine, &server->coord, record, now_ms, assent_rng_next(&server->rng),
                          &server->actions);
-    driver_carry_out(server, t);
+    driver_carry_out(server, t, now_ms);
     server->recovery.resumed++;
 }
 

@@ -70,8 +70,10 @@ void session_refuse(struct session *session, uint64_t request, int error, const 
 
 void session_answer(struct session *session, uint64_t request, const struct answer *answer)
 {
-    struct assent_wire wire = {.kind = ASSENT_WIRE_RESULT, .request = request};
+    struct assent_wire wire;
 
+    assent_wire_clear(&wire, ASSENT_WIRE_RESULT);
+    wire.request = request;
     wire.u.result.gtrid = answer->gtrid;
     wire.u.result.outcome = answer->outcome;
     wire.u.result.reason = answer->reason;
@@ -346,7 +348,6 @@ static void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size,
     int r;
 
     (void)conn;
-    session->last_frame_ms = assent_now_ms();
     r = assent_wire_decode(data, size, server->arena, wire, error, sizeof(error));
     if (r != 0)
         session_close(session, r, error);
@@ -422,7 +423,6 @@ void session_accept(struct server *server, int fd)
     session->server = server;
     TAILQ_INIT(&session->waiters);
     TAILQ_INIT(&session->owned);
-    session->last_frame_ms = assent_now_ms();
     r = assent_conn_new(server->base, fd, &limits, &session_handler, session, &session->conn);
     if (r != 0) {
         assent_log(ASSENT_LOG_WARN, "accept_failed", "error=%s", assent_error_name(r));

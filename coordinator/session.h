@@ -27,7 +27,6 @@ struct session {
     enum assent_role role;
     char name[ASSENT_NAME_MAX + 1];
     uint32_t incarnation;
-    uint64_t last_frame_ms;
     uint32_t in_flight; /* requests that wait for an answer */
     struct waiters waiters;
     struct owned_transactions owned;

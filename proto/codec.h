@@ -194,6 +194,10 @@ struct assent_wire {
     } u;
 };
 
+/* Makes it an empty message of this kind with request 0, for who fills it. Of the hot kinds (run,
+ * result, branch) only what they have is touched, and no list beyond its count. */
+void assent_wire_clear(struct assent_wire *wire, enum assent_wire_kind kind);
+
 /* Bounded memory for one decoded message; reused from message to message. bytes_max: the largest
  * frame and ASSENT_ARENA_EXTRA. 0, ASSENT_E_INVALID (0 bytes), ASSENT_E_NOMEM. */
 struct assent_arena;

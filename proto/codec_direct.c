@@ -1,143 +1,98 @@
 /*
  * codec_direct.c: the messages that every transaction is made of (run, result, branch), written and
- * read by tables instead of the generated types, for about a tenth of the instructions. What is
- * written is what the library would write, byte for byte. What is read is only what such a writer
- * writes: anything else (a field unknown or repeated, a number too large, a NUL in a text) is left
- * to codec_decode.c, which goes the library's way and alone says what is wrong.
+ * read straight from struct assent_wire, for about a twentieth of the library's instructions. Each
+ * message is one list of its fields, of which the functions that write, clear and read it are made.
+ * What is written is what the library would write, byte for byte. What is read is only what such a
+ * writer writes: anything else (a field unknown or repeated, a number too large, a NUL in a text)
+ * is left to codec_decode.c, which goes the library's way and alone says what is wrong.
  */
 #include "codec_direct.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #include "arena.h"
 #include "utf8.h"
 
-enum form {
-    NUMBER, /* uint32_t or an enum; up to 64 bits wide on the wire */
-    FLAG,   /* bool */
-    ID,     /* 16 bytes, always there */
-    ID_OR_NONE,
-    TEXT,
-    REASON, /* a text that is made to fit when it is written */
-    BYTES,  /* struct assent_bytes */
-    PART,   /* a message within this one, always there */
-    PARTS,  /* any number of them */
-};
+/*
+ * The fields of each message, in order of their numbers.
+ *   F(number, FORM, member): put_FORM(), clear_FORM() and take_FORM() say how a form is written.
+ *       NUMBER      uint32_t or an enum; up to 64 bits wide on the wire
+ *       FLAG        bool
+ *       ID          16 bytes, always there; ID_OR_NONE: all zeros if it is not
+ *       TEXT        a string; REASON: one that is made to fit when it is written
+ *       BYTES       struct assent_bytes
+ *   P(number, message, member): a message within this one, always there
+ *   L(number, message, list, count): any number of them
+ */
+#define PEER_FIELDS(F, P, L)                                                                       \
+    F(1, TEXT, participant)                                                                        \
+    F(2, TEXT, address)                                                                            \
+    F(3, NUMBER, epoch)
 
-/* A message's fields, in order of their numbers, which begin at 1 and leave none out. */
-struct shape {
-    const struct field *fields;
-    size_t count, size; /* of the struct, as an element of PARTS */
-};
+#define WORK_FIELDS(F, P, L)                                                                       \
+    F(1, TEXT, participant)                                                                        \
+    F(2, BYTES, work)
 
-struct field {
-    enum form form;
-    size_t at; /* in the struct */
-    const struct shape *part;
-    size_t count_at, count_max; /* PARTS */
-};
+#define BEGIN_FIELDS(F, P, L)                                                                      \
+    F(1, NUMBER, protocol)                                                                         \
+    F(2, NUMBER, termination)                                                                      \
+    F(3, NUMBER, timeout_ms)                                                                       \
+    F(4, TEXT, key)                                                                                \
+    F(5, TEXT, traceparent)                                                                        \
+    F(6, FLAG, detached)
 
-#define SHAPE(name, type)                                                                          \
-    static const struct shape name = {name##_fields, sizeof(name##_fields) / sizeof(struct field), \
-                                      sizeof(type)}
+#define RUN_FIELDS(F, P, L)                                                                        \
+    P(1, begin, u.run.begin)                                                                       \
+    L(2, work, u.run.branches, u.run.branch_count)                                                 \
+    F(3, FLAG, u.run.wait)
 
-#define AT(member) offsetof(struct assent_wire_peer, member)
-static const struct field peer_fields[] = {
-    {TEXT, AT(participant), NULL, 0, 0},
-    {TEXT, AT(address), NULL, 0, 0},
-    {NUMBER, AT(epoch), NULL, 0, 0},
-};
-SHAPE(peer, struct assent_wire_peer);
-#undef AT
+#define RESULT_FIELDS(F, P, L)                                                                     \
+    F(1, ID, u.result.gtrid)                                                                       \
+    F(2, NUMBER, u.result.outcome)                                                                 \
+    F(3, REASON, u.result.reason)                                                                  \
+    F(4, TEXT, u.result.phase)                                                                     \
+    F(5, FLAG, u.result.ended)
 
-#define AT(member) offsetof(struct assent_wire_begin, member)
-static const struct field begin_fields[] = {
-    {NUMBER, AT(protocol), NULL, 0, 0},   {NUMBER, AT(termination), NULL, 0, 0},
-    {NUMBER, AT(timeout_ms), NULL, 0, 0}, {TEXT, AT(key), NULL, 0, 0},
-    {TEXT, AT(traceparent), NULL, 0, 0},  {FLAG, AT(detached), NULL, 0, 0},
-};
-SHAPE(begin, struct assent_wire_begin);
-#undef AT
-
-#define AT(member) offsetof(struct assent_wire_branch_work, member)
-static const struct field branch_work_fields[] = {
-    {TEXT, AT(participant), NULL, 0, 0},
-    {BYTES, AT(work), NULL, 0, 0},
-};
-SHAPE(branch_work, struct assent_wire_branch_work);
-#undef AT
-
-#define AT(member) offsetof(struct assent_wire, u.run.member)
-static const struct field run_fields[] = {
-    {PART, AT(begin), &begin, 0, 0},
-    {PARTS, AT(branches), &branch_work, AT(branch_count), ASSENT_BRANCHES_MAX},
-    {FLAG, AT(wait), NULL, 0, 0},
-};
-SHAPE(run, struct assent_wire);
-#undef AT
-
-#define AT(member) offsetof(struct assent_wire, u.result.member)
-static const struct field result_fields[] = {
-    {ID, AT(gtrid), NULL, 0, 0},      {NUMBER, AT(outcome), NULL, 0, 0},
-    {REASON, AT(reason), NULL, 0, 0}, {TEXT, AT(phase), NULL, 0, 0},
-    {FLAG, AT(ended), NULL, 0, 0},
-};
-SHAPE(result, struct assent_wire);
-#undef AT
-
-#define AT(member) offsetof(struct assent_wire, u.branch.member)
-static const struct field branch_fields[] = {
-    {NUMBER, AT(message.kind), NULL, 0, 0},
-    {ID, AT(message.gtrid), NULL, 0, 0},
-    {NUMBER, AT(message.branch), NULL, 0, 0},
-    {NUMBER, AT(message.incarnation), NULL, 0, 0},
-    {NUMBER, AT(message.epoch), NULL, 0, 0},
-    {NUMBER, AT(message.protocol), NULL, 0, 0},
-    {NUMBER, AT(message.termination), NULL, 0, 0},
-    {NUMBER, AT(message.branch_count), NULL, 0, 0},
-    {NUMBER, AT(message.timeout_ms), NULL, 0, 0},
-    {NUMBER, AT(message.vote), NULL, 0, 0},
-    {NUMBER, AT(message.result), NULL, 0, 0},
-    {NUMBER, AT(message.reason), NULL, 0, 0},
-    {REASON, AT(reason_text), NULL, 0, 0},
-    {TEXT, AT(resource), NULL, 0, 0},
-    {BYTES, AT(work), NULL, 0, 0},
-    {FLAG, AT(message.has_work), NULL, 0, 0},
-    {TEXT, AT(traceparent), NULL, 0, 0},
-    {ID_OR_NONE, AT(log_id), NULL, 0, 0},
-    {NUMBER, AT(message.from), NULL, 0, 0},
-    {NUMBER, AT(message.ballot), NULL, 0, 0},
-    {NUMBER, AT(message.state), NULL, 0, 0},
-    {NUMBER, AT(message.attempt), NULL, 0, 0},
-    {FLAG, AT(message.recovered), NULL, 0, 0},
-    {PARTS, AT(peers), &peer, AT(peer_count), ASSENT_BRANCHES_MAX},
-};
-SHAPE(branch, struct assent_wire);
-#undef AT
+#define BRANCH_FIELDS(F, P, L)                                                                     \
+    F(1, NUMBER, u.branch.message.kind)                                                            \
+    F(2, ID, u.branch.message.gtrid)                                                               \
+    F(3, NUMBER, u.branch.message.branch)                                                          \
+    F(4, NUMBER, u.branch.message.incarnation)                                                     \
+    F(5, NUMBER, u.branch.message.epoch)                                                           \
+    F(6, NUMBER, u.branch.message.protocol)                                                        \
+    F(7, NUMBER, u.branch.message.termination)                                                     \
+    F(8, NUMBER, u.branch.message.branch_count)                                                    \
+    F(9, NUMBER, u.branch.message.timeout_ms)                                                      \
+    F(10, NUMBER, u.branch.message.vote)                                                           \
+    F(11, NUMBER, u.branch.message.result)                                                         \
+    F(12, NUMBER, u.branch.message.reason)                                                         \
+    F(13, REASON, u.branch.reason_text)                                                            \
+    F(14, TEXT, u.branch.resource)                                                                 \
+    F(15, BYTES, u.branch.work)                                                                    \
+    F(16, FLAG, u.branch.message.has_work)                                                         \
+    F(17, TEXT, u.branch.traceparent)                                                              \
+    F(18, ID_OR_NONE, u.branch.log_id)                                                             \
+    F(19, NUMBER, u.branch.message.from)                                                           \
+    F(20, NUMBER, u.branch.message.ballot)                                                         \
+    F(21, NUMBER, u.branch.message.state)                                                          \
+    F(22, NUMBER, u.branch.message.attempt)                                                        \
+    F(23, FLAG, u.branch.message.recovered)                                                        \
+    L(24, peer, u.branch.peers, u.branch.peer_count)
 
 _Static_assert(sizeof(enum assent_vote) == sizeof(uint32_t), "NUMBER is 32 bits");
 _Static_assert(ASSENT_GTRID_BYTES == ASSENT_LOG_ID_BYTES, "both are an ID");
 #define ID_BYTES ASSENT_GTRID_BYTES
 
-static const struct shape *shape_of(enum assent_wire_kind kind)
-{
-    return kind == ASSENT_WIRE_BRANCH   ? &branch
-           : kind == ASSENT_WIRE_RUN    ? &run
-           : kind == ASSENT_WIRE_RESULT ? &result
-                                        : NULL;
-}
-
-bool codec_direct_writes(enum assent_wire_kind kind)
-{
-    return shape_of(kind) != NULL;
-}
-
-/* --- writing ---------------------------------------------------------------------------------- */
-
 enum wire_type { VARINT = 0, LENGTH = 2 };
 
 #define VARINT_BYTES_MAX 10
+
+bool codec_direct_writes(enum assent_wire_kind kind)
+{
+    return kind == ASSENT_WIRE_BRANCH || kind == ASSENT_WIRE_RUN || kind == ASSENT_WIRE_RESULT;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
 
 /* The first failure stands; after it nothing is written. */
 struct sink {
@@ -147,74 +102,64 @@ struct sink {
 };
 
 /* Where `size` more bytes may go; NULL if they may not. */
-static uint8_t *room(struct sink *sink, size_t size)
+static inline uint8_t *room(struct sink *sink, size_t size)
 {
     if (sink->failed == 0 && size > sink->buffer->capacity - sink->size)
         sink->failed = codec_buffer_grow(sink->buffer, sink->size + size);
     return sink->failed == 0 ? sink->buffer->bytes + sink->size : NULL;
 }
 
-static size_t format_varint(uint64_t value, uint8_t *to)
+/* Both return where the next byte goes. */
+static inline uint8_t *write_varint(uint64_t value, uint8_t *to)
 {
-    size_t size = 0;
-
     for (; value > 0x7f; value >>= 7)
-        to[size++] = (uint8_t)(value | 0x80);
-    to[size++] = (uint8_t)value;
-    return size;
+        *to++ = (uint8_t)(value | 0x80);
+    *to++ = (uint8_t)value;
+    return to;
 }
 
-static void put_number(struct sink *sink, size_t number, uint64_t value)
+static inline uint8_t *write_tag(size_t number, enum wire_type type, uint8_t *to)
+{
+    return write_varint(number << 3 | type, to);
+}
+
+static inline void put_number(struct sink *sink, size_t number, uint64_t value)
 {
     uint8_t *to = value != 0 ? room(sink, 2 * VARINT_BYTES_MAX) : NULL;
-    size_t size;
 
-    if (to == NULL) /* what is empty is not written */
-        return;
-    size = format_varint(number << 3 | VARINT, to);
-    sink->size += size + format_varint(value, to + size);
+    if (to != NULL) /* what is empty is not written */
+        sink->size =
+            (size_t)(write_varint(value, write_tag(number, VARINT, to)) - sink->buffer->bytes);
 }
 
-static void put_length(struct sink *sink, size_t number, const void *data, size_t size)
+static inline void put_length(struct sink *sink, size_t number, const void *data, size_t size)
 {
     uint8_t *to = size > 0 ? room(sink, 2 * VARINT_BYTES_MAX + size) : NULL;
-    size_t head;
 
     if (to == NULL)
         return;
-    head = format_varint(number << 3 | LENGTH, to);
-    head += format_varint(size, to + head);
-    memcpy(to + head, data, size);
-    sink->size += head + size;
+    to = write_varint(size, write_tag(number, LENGTH, to));
+    memcpy(to, data, size);
+    sink->size = (size_t)(to + size - sink->buffer->bytes);
 }
 
-static void put_reason(struct sink *sink, size_t number, const char *text)
+/* A message within another: its length stands before it, and is known only afterwards. One byte
+ * is left for it, and if it needs more, what was written moves on. Returns where the message
+ * begins. */
+static inline size_t open_part(struct sink *sink, size_t number)
 {
-    char clean[ASSENT_REASON_MAX + 1];
+    uint8_t *to = room(sink, VARINT_BYTES_MAX + 1);
 
-    if (text == NULL || text[0] == '\0')
-        return;
-    assent_utf8_clean(text, clean, sizeof(clean));
-    put_length(sink, number, clean, strlen(clean));
+    if (to != NULL)
+        sink->size = (size_t)(write_tag(number, LENGTH, to) + 1 - sink->buffer->bytes);
+    return sink->size;
 }
 
-static void put_shape(struct sink *sink, const struct shape *shape, const uint8_t *from);
-
-/* Its length stands before it, and is known only afterwards: one byte is left for it, and if it
- * needs more, what was written moves on. */
-static void put_part(struct sink *sink, size_t number, const struct shape *shape,
-                     const uint8_t *from)
+static inline void close_part(struct sink *sink, size_t start)
 {
-    uint8_t *to = room(sink, VARINT_BYTES_MAX + 1), length[VARINT_BYTES_MAX];
-    size_t start, size, digits;
+    uint8_t length[VARINT_BYTES_MAX], *to;
+    size_t size = sink->size - start, digits = (size_t)(write_varint(size, length) - length);
 
-    if (to == NULL)
-        return;
-    sink->size += format_varint(number << 3 | LENGTH, to) + 1;
-    start = sink->size;
-    put_shape(sink, shape, from);
-    size = sink->size - start;
-    digits = format_varint(size, length);
     if (room(sink, digits) == NULL)
         return;
     to = sink->buffer->bytes + start - 1;
@@ -224,55 +169,70 @@ static void put_part(struct sink *sink, size_t number, const struct shape *shape
     sink->size += digits - 1;
 }
 
-static void put_field(struct sink *sink, size_t number, const struct field *field,
-                      const uint8_t *from)
+static inline void put_NUMBER(struct sink *sink, size_t number, const void *at)
+{
+    put_number(sink, number, *(const uint32_t *)at);
+}
+
+static inline void put_FLAG(struct sink *sink, size_t number, const bool *at)
+{
+    put_number(sink, number, *at);
+}
+
+static inline void put_ID(struct sink *sink, size_t number, const void *at)
+{
+    put_length(sink, number, at, ID_BYTES);
+}
+
+static inline void put_ID_OR_NONE(struct sink *sink, size_t number, const void *at)
 {
     static const uint8_t none[ID_BYTES];
-    const void *at = from + field->at;
-    const struct assent_bytes *bytes;
-    const char *text;
-    size_t count;
 
-    switch (field->form) {
-    case NUMBER:
-        put_number(sink, number, *(const uint32_t *)at);
-        return;
-    case FLAG:
-        put_number(sink, number, *(const bool *)at);
-        return;
-    case ID:
-        put_length(sink, number, at, ID_BYTES);
-        return;
-    case ID_OR_NONE:
-        put_length(sink, number, at, memcmp(at, none, ID_BYTES) == 0 ? 0 : ID_BYTES);
-        return;
-    case TEXT:
-        text = *(const char *const *)at;
-        put_length(sink, number, text, text == NULL ? 0 : strlen(text));
-        return;
-    case REASON:
-        put_reason(sink, number, *(const char *const *)at);
-        return;
-    case BYTES:
-        bytes = at;
-        put_length(sink, number, bytes->data, bytes->size);
-        return;
-    case PART:
-        put_part(sink, number, field->part, at);
-        return;
-    case PARTS:
-        count = *(const size_t *)(const void *)(from + field->count_at);
-        for (size_t i = 0; i < count; i++)
-            put_part(sink, number, field->part, (const uint8_t *)at + i * field->part->size);
-        return;
-    }
+    if (memcmp(at, none, ID_BYTES) != 0)
+        put_ID(sink, number, at);
 }
 
-static void put_shape(struct sink *sink, const struct shape *shape, const uint8_t *from)
+static inline void put_TEXT(struct sink *sink, size_t number, const char *const *at)
 {
-    for (size_t i = 0; i < shape->count; i++)
-        put_field(sink, i + 1, &shape->fields[i], from);
+    if (*at != NULL && (*at)[0] != '\0')
+        put_length(sink, number, *at, strlen(*at));
 }
+
+static inline void put_REASON(struct sink *sink, size_t number, const char *const *at)
+{
+    char clean[ASSENT_REASON_MAX + 1];
+
+    if (*at == NULL || (*at)[0] == '\0')
+        return;
+    assent_utf8_clean(*at, clean, sizeof(clean));
+    put_length(sink, number, clean, strlen(clean));
+}
+
+static inline void put_BYTES(struct sink *sink, size_t number, const struct assent_bytes *at)
+{
+    put_length(sink, number, at->data, at->size);
+}
+
+#define PUT(number, form, member)      put_##form(sink, number, &from->member);
+#define PUT_PART(number, name, member) put_##name(sink, number, &from->member);
+#define PUT_LIST(number, name, list, count)                                                        \
+    for (size_t i = 0; i < from->count; i++)                                                       \
+        put_##name(sink, number, &from->list[i]);
+#define WRITER(name, type, FIELDS)                                                                 \
+    static void put_##name(struct sink *sink, size_t field, const type *from)                      \
+    {                                                                                              \
+        size_t start = open_part(sink, field);                                                     \
+                                                                                                   \
+        FIELDS(PUT, PUT_PART, PUT_LIST)                                                            \
+        close_part(sink, start);                                                                   \
+    }
+
+WRITER(peer, struct assent_wire_peer, PEER_FIELDS)
+WRITER(work, struct assent_wire_branch_work, WORK_FIELDS)
+WRITER(begin, struct assent_wire_begin, BEGIN_FIELDS)
+WRITER(run, struct assent_wire, RUN_FIELDS)
+WRITER(result, struct assent_wire, RESULT_FIELDS)
+WRITER(branch, struct assent_wire, BRANCH_FIELDS)
 
 int codec_direct_write(const struct assent_wire *wire, struct codec_buffer *buffer,
                        size_t *ret_size)
@@ -280,9 +240,75 @@ int codec_direct_write(const struct assent_wire *wire, struct codec_buffer *buff
     struct sink sink = {buffer, 0, 0};
 
     put_number(&sink, 1, wire->request);
-    put_part(&sink, (size_t)wire->kind, shape_of(wire->kind), (const uint8_t *)wire);
+    if (wire->kind == ASSENT_WIRE_BRANCH)
+        put_branch(&sink, ASSENT_WIRE_BRANCH, wire);
+    else if (wire->kind == ASSENT_WIRE_RUN)
+        put_run(&sink, ASSENT_WIRE_RUN, wire);
+    else
+        put_result(&sink, ASSENT_WIRE_RESULT, wire);
     *ret_size = sink.size;
     return sink.failed;
+}
+
+/* --- clearing --------------------------------------------------------------------------------- */
+
+static inline void clear_NUMBER(void *at)
+{
+    *(uint32_t *)at = 0;
+}
+
+static inline void clear_FLAG(bool *at)
+{
+    *at = false;
+}
+
+static inline void clear_ID(void *at)
+{
+    memset(at, 0, ID_BYTES);
+}
+
+#define clear_ID_OR_NONE clear_ID
+
+static inline void clear_TEXT(const char **at)
+{
+    *at = "";
+}
+
+#define clear_REASON clear_TEXT
+
+static inline void clear_BYTES(struct assent_bytes *at)
+{
+    *at = (struct assent_bytes){NULL, 0};
+}
+
+#define CLEAR(number, form, member)           clear_##form(&to->member);
+#define CLEAR_PART(number, name, member)      clear_##name(&to->member);
+#define CLEAR_LIST(number, name, list, count) to->count = 0;
+#define CLEARER(name, type, FIELDS)                                                                \
+    static void clear_##name(type *to)                                                             \
+    {                                                                                              \
+        FIELDS(CLEAR, CLEAR_PART, CLEAR_LIST)                                                      \
+    }
+
+CLEARER(peer, struct assent_wire_peer, PEER_FIELDS)
+CLEARER(work, struct assent_wire_branch_work, WORK_FIELDS)
+CLEARER(begin, struct assent_wire_begin, BEGIN_FIELDS)
+CLEARER(run, struct assent_wire, RUN_FIELDS)
+CLEARER(result, struct assent_wire, RESULT_FIELDS)
+CLEARER(branch, struct assent_wire, BRANCH_FIELDS)
+
+void assent_wire_clear(struct assent_wire *wire, enum assent_wire_kind kind)
+{
+    wire->kind = kind;
+    wire->request = 0;
+    if (kind == ASSENT_WIRE_BRANCH)
+        clear_branch(wire);
+    else if (kind == ASSENT_WIRE_RUN)
+        clear_run(wire);
+    else if (kind == ASSENT_WIRE_RESULT)
+        clear_result(wire);
+    else
+        memset(&wire->u, 0, sizeof(wire->u));
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -292,7 +318,7 @@ struct source {
     ProtobufCAllocator *memory;
 };
 
-static bool take_varint(struct source *source, uint64_t *ret_value)
+static bool take_long_varint(struct source *source, uint64_t *ret_value)
 {
     uint64_t value = 0;
 
@@ -308,173 +334,180 @@ static bool take_varint(struct source *source, uint64_t *ret_value)
     return false;
 }
 
-/* A copy that outlives the frame, with a NUL behind it. */
-static const void *copy(const struct source *source, const uint8_t *data, size_t size)
+static inline bool take_varint(struct source *source, uint64_t *ret_value)
 {
-    uint8_t *bytes = source->memory->alloc(source->memory->allocator_data, size + 1);
+    if (source->at == source->end || *source->at > 0x7f)
+        return take_long_varint(source, ret_value);
+    *ret_value = *source->at++;
+    return true;
+}
+
+/* A field whose tag has been read. */
+struct item {
+    size_t number;
+    enum wire_type type;
+    bool again; /* so was the one before it */
+    uint64_t value;
+    struct source content; /* LENGTH */
+};
+
+/* The next one, which must come in order. */
+static inline bool take_item(struct source *source, struct item *item)
+{
+    size_t before = item->number;
+    uint64_t tag;
+
+    if (!take_varint(source, &tag) || !take_varint(source, &item->value))
+        return false;
+    item->number = tag >> 3;
+    item->type = (enum wire_type)(tag & 7);
+    item->again = item->number == before;
+    if (item->number < before || (item->type != VARINT && item->type != LENGTH))
+        return false;
+    if (item->type == VARINT)
+        return true;
+    if (item->value > (size_t)(source->end - source->at))
+        return false;
+    item->content = *source;
+    source->at += item->value;
+    item->content.end = source->at;
+    return true;
+}
+
+static inline bool is_number(const struct item *item, uint64_t most)
+{
+    return item->type == VARINT && !item->again && item->value <= most;
+}
+
+/* What is empty would not have been written. */
+static inline bool is_length(const struct item *item)
+{
+    return item->type == LENGTH && !item->again && item->value > 0;
+}
+
+/* A copy that outlives the frame, with a NUL behind it; NULL: no memory. */
+static const void *copy(const struct item *item)
+{
+    ProtobufCAllocator *memory = item->content.memory;
+    uint8_t *bytes = memory->alloc(memory->allocator_data, item->value + 1);
 
     if (bytes == NULL)
         return NULL;
-    memcpy(bytes, data, size);
-    bytes[size] = '\0';
+    memcpy(bytes, item->content.at, item->value);
+    bytes[item->value] = '\0';
     return bytes;
 }
 
-static void clear(const struct shape *shape, uint8_t *to)
+static inline bool take_NUMBER(const struct item *item, void *at)
 {
-    for (size_t i = 0; i < shape->count; i++) {
-        const struct field *field = &shape->fields[i];
-        void *at = to + field->at;
-
-        switch (field->form) {
-        case NUMBER:
-            *(uint32_t *)at = 0;
-            break;
-        case FLAG:
-            *(bool *)at = false;
-            break;
-        case ID:
-        case ID_OR_NONE:
-            memset(at, 0, ID_BYTES);
-            break;
-        case TEXT:
-        case REASON:
-            *(const char **)at = "";
-            break;
-        case BYTES:
-            *(struct assent_bytes *)at = (struct assent_bytes){NULL, 0};
-            break;
-        case PART:
-            clear(field->part, at);
-            break;
-        case PARTS:
-            *(size_t *)(void *)(to + field->count_at) = 0;
-            break;
-        }
-    }
+    *(uint32_t *)at = (uint32_t)item->value;
+    return is_number(item, UINT32_MAX);
 }
 
-static bool take_shape(const struct source *source, const struct shape *shape, uint8_t *to);
-
-static bool take_number(const struct field *field, uint64_t value, uint8_t *to)
+static inline bool take_FLAG(const struct item *item, bool *at)
 {
-    void *at = to + field->at;
+    *at = item->value != 0;
+    return is_number(item, 1);
+}
 
-    if (value > (field->form == FLAG ? 1 : UINT32_MAX))
+static inline bool take_ID(const struct item *item, void *at)
+{
+    if (!is_length(item) || item->value != ID_BYTES)
         return false;
-    if (field->form == FLAG)
-        *(bool *)at = value != 0;
-    else
-        *(uint32_t *)at = (uint32_t)value;
+    memcpy(at, item->content.at, ID_BYTES);
     return true;
 }
 
-static bool take_content(const struct source *source, const struct field *field, uint8_t *to)
-{
-    size_t size = (size_t)(source->end - source->at), *count;
-    struct assent_bytes *bytes;
-    void *at = to + field->at;
+#define take_ID_OR_NONE take_ID
 
-    switch (field->form) {
-    case ID:
-    case ID_OR_NONE:
-        if (size == ID_BYTES)
-            memcpy(at, source->at, ID_BYTES);
-        return size == ID_BYTES;
-    case TEXT:
-    case REASON:
-        *(const char **)at = copy(source, source->at, size);
-        return *(const char **)at != NULL && memchr(source->at, '\0', size) == NULL;
-    case BYTES:
-        bytes = at;
-        *bytes = (struct assent_bytes){copy(source, source->at, size), size};
-        return bytes->data != NULL;
-    case PART:
-        return take_shape(source, field->part, at);
-    case PARTS:
-        count = (size_t *)(void *)(to + field->count_at);
-        if (*count == field->count_max)
-            return false;
-        at = (uint8_t *)at + (*count)++ * field->part->size;
-        clear(field->part, at);
-        return take_shape(source, field->part, at);
-    case NUMBER:
-    case FLAG:
+static bool take_TEXT(const struct item *item, const char **at)
+{
+    return is_length(item) && memchr(item->content.at, '\0', item->value) == NULL &&
+           (*at = copy(item)) != NULL;
+}
+
+#define take_REASON take_TEXT
+
+static bool take_BYTES(const struct item *item, struct assent_bytes *at)
+{
+    if (!is_length(item))
+        return false;
+    *at = (struct assent_bytes){copy(item), item->value};
+    return at->data != NULL;
+}
+
+#define TAKE(number, form, member)                                                                 \
+    case number:                                                                                   \
+        if (!take_##form(&item, &to->member))                                                      \
+            return false;                                                                          \
         break;
+#define TAKE_PART(number, name, member)                                                            \
+    case number:                                                                                   \
+        if (item.type != LENGTH || item.again || !take_##name(item.content, &to->member))          \
+            return false;                                                                          \
+        break;
+#define TAKE_LIST(number, name, list, count)                                                       \
+    case number:                                                                                   \
+        if (item.type != LENGTH || to->count == sizeof(to->list) / sizeof(to->list[0]))            \
+            return false;                                                                          \
+        clear_##name(&to->list[to->count]);                                                        \
+        if (!take_##name(item.content, &to->list[to->count++]))                                    \
+            return false;                                                                          \
+        break;
+#define READER(name, type, FIELDS)                                                                 \
+    static bool take_##name(struct source source, type *to)                                        \
+    {                                                                                              \
+        struct item item = {.number = 0};                                                          \
+                                                                                                   \
+        while (source.at < source.end) {                                                           \
+            if (!take_item(&source, &item))                                                        \
+                return false;                                                                      \
+            switch (item.number) {                                                                 \
+                FIELDS(TAKE, TAKE_PART, TAKE_LIST)                                                 \
+            default:                                                                               \
+                return false;                                                                      \
+            }                                                                                      \
+        }                                                                                          \
+        return true;                                                                               \
     }
-    return false;
-}
 
-/* One field, of which the tag has been read. */
-static bool take_field(struct source *source, const struct field *field, unsigned type, uint8_t *to)
-{
-    struct source content = *source;
-    uint64_t value;
-
-    if (type != (field->form <= FLAG ? VARINT : LENGTH) || !take_varint(source, &value))
-        return false;
-    if (type == VARINT)
-        return take_number(field, value, to);
-    if (value == 0 && field->form != PART && field->form != PARTS)
-        return false; /* would not have been written */
-    if (value > (size_t)(source->end - source->at))
-        return false;
-    content.at = source->at;
-    source->at += value;
-    content.end = source->at;
-    return take_content(&content, field, to);
-}
-
-static bool take_shape(const struct source *whole, const struct shape *shape, uint8_t *to)
-{
-    struct source source = *whole;
-    size_t last = 0;
-    uint64_t tag;
-
-    while (source.at < source.end) {
-        const struct field *field;
-
-        if (!take_varint(&source, &tag) || tag >> 3 == 0 || tag >> 3 > shape->count)
-            return false;
-        field = &shape->fields[(tag >> 3) - 1];
-        /* Written in order, and once. */
-        if (tag >> 3 < last || (tag >> 3 == last && field->form != PARTS))
-            return false;
-        last = tag >> 3;
-        if (!take_field(&source, field, tag & 7, to))
-            return false;
-    }
-    return true;
-}
+READER(peer, struct assent_wire_peer, PEER_FIELDS)
+READER(work, struct assent_wire_branch_work, WORK_FIELDS)
+READER(begin, struct assent_wire_begin, BEGIN_FIELDS)
+READER(run, struct assent_wire, RUN_FIELDS)
+READER(result, struct assent_wire, RESULT_FIELDS)
+READER(branch, struct assent_wire, BRANCH_FIELDS)
 
 /* The ID that must be there, and never is all zeros. */
-static bool has_id(const struct assent_wire *wire)
+static bool has_id(const struct assent_gtrid *gtrid)
 {
     static const struct assent_gtrid none;
-    const struct assent_gtrid *gtrid =
-        wire->kind == ASSENT_WIRE_RESULT ? &wire->u.result.gtrid : &wire->u.branch.message.gtrid;
 
-    return wire->kind == ASSENT_WIRE_RUN || memcmp(gtrid, &none, sizeof(none)) != 0;
+    return memcmp(gtrid, &none, sizeof(none)) != 0;
 }
 
 bool codec_direct_read(const void *data, size_t size, struct assent_arena *arena,
                        struct assent_wire *ret_wire)
 {
     struct source source = {data, (const uint8_t *)data + size, assent_arena_allocator(arena)};
-    const struct shape *shape;
-    uint64_t tag, length;
+    struct item item = {.number = 0};
+    uint64_t request = 0;
 
-    ret_wire->request = 0;
-    if (!take_varint(&source, &tag))
+    if (!take_item(&source, &item))
         return false;
-    if (tag == (1 << 3 | VARINT) &&
-        (!take_varint(&source, &ret_wire->request) || !take_varint(&source, &tag)))
+    if (item.number == 1) {
+        request = item.value;
+        if (item.type != VARINT || !take_item(&source, &item))
+            return false;
+    }
+    if (item.type != LENGTH || source.at != source.end || item.number >= ASSENT_WIRE_END_OF_KINDS ||
+        !codec_direct_writes((enum assent_wire_kind)item.number))
         return false;
-    ret_wire->kind = (enum assent_wire_kind)(tag >> 3);
-    shape = shape_of(ret_wire->kind);
-    if (shape == NULL || (tag & 7) != LENGTH || !take_varint(&source, &length) ||
-        length != (size_t)(source.end - source.at))
-        return false;
-    clear(shape, (uint8_t *)ret_wire);
-    return take_shape(&source, shape, (uint8_t *)ret_wire) && has_id(ret_wire);
+    assent_wire_clear(ret_wire, (enum assent_wire_kind)item.number);
+    ret_wire->request = request;
+    if (ret_wire->kind == ASSENT_WIRE_RUN)
+        return take_run(item.content, ret_wire);
+    if (ret_wire->kind == ASSENT_WIRE_RESULT)
+        return take_result(item.content, ret_wire) && has_id(&ret_wire->u.result.gtrid);
+    return take_branch(item.content, ret_wire) && has_id(&ret_wire->u.branch.message.gtrid);
 }

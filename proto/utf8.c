@@ -37,8 +37,10 @@ static size_t character(const uint8_t *text, size_t size)
 bool assent_utf8_valid(const char *text, size_t size)
 {
     for (size_t at = 0; at < size;) {
-        size_t length = character((const uint8_t *)text + at, size - at);
+        size_t length = 1;
 
+        if ((uint8_t)text[at] >= 0x80)
+            length = character((const uint8_t *)text + at, size - at);
         if (length == 0)
             return false;
         at += length;

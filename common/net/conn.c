@@ -246,10 +246,15 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     leave(conn);
 }
 
+uint64_t assent_conn_silent_ms(const struct assent_conn *conn)
+{
+    return assent_now_ms() - conn->heard_ms;
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
     struct assent_conn *conn = context;
-    uint64_t silent_ms = assent_now_ms() - conn->heard_ms;
+    uint64_t silent_ms = assent_conn_silent_ms(conn);
 
     (void)fd;
     (void)what;

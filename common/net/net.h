@@ -60,6 +60,8 @@ void *assent_conn_context(const struct assent_conn *conn);
 /* "127.0.0.1:40312"; owned by the connection. */
 const char *assent_conn_peer(const struct assent_conn *conn);
 size_t assent_conn_output_bytes(const struct assent_conn *conn);
+/* Since something came in last; since the start, if nothing has. */
+uint64_t assent_conn_silent_ms(const struct assent_conn *conn);
 
 /* Splits "host:port", "[v6]:port", ":port"; host and port are pieces of text (copied). 0 or
  * ASSENT_E_INVALID. */

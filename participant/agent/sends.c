@@ -29,8 +29,7 @@ static const struct points send_points[ASSENT_MSG_FORGET + 1] = {
 static void start(const struct agent_branch *branch, const struct assent_message *message,
                   struct assent_wire *ret_wire)
 {
-    memset(ret_wire, 0, sizeof(*ret_wire));
-    ret_wire->kind = ASSENT_WIRE_BRANCH;
+    assent_wire_clear(ret_wire, ASSENT_WIRE_BRANCH);
     ret_wire->u.branch.message = *message;
     memcpy(ret_wire->u.branch.log_id, branch->id.log_id, sizeof(ret_wire->u.branch.log_id));
 }
