@@ -4,9 +4,9 @@ becomes of ours then.
 
 import pytest
 
+from banks import MariaDBBanks
 from mariadb import MariaDB
 from process import wait_until
-from test_mariadb import Banks, add, move
 import wire
 
 pb = wire.pb
@@ -31,12 +31,12 @@ def test_a_branch_that_only_read_vanishes_in_a_crash(cluster, server):
     assert [row[3] for row in server.sql("XA RECOVER")] == ["writes"]
     server.sql("XA ROLLBACK 'writes'")
 
-    banks = Banks(cluster, server).start()
+    banks = MariaDBBanks(cluster, server).start()
     coordinator = cluster.coordinator
     coordinator.restart(crash_at="coord_after_log_commit")
     cluster.wait_up()
     with coordinator.application() as peer:
-        peer.submit(run=wire.run([("bank-a", "SELECT * FROM account"), move(30)[1]], key="k"))
+        peer.submit(run=wire.run([("bank-a", "SELECT * FROM account"), banks.move(30)[1]], key="k"))
         coordinator.process.wait_end()
     assert [len(banks.prepared(name)) for name in banks.databases] == [0, 1]
     server.restart()
@@ -54,7 +54,7 @@ def test_heuristic_recovery_of_the_server_is_survived(cluster, server, binlog, h
     if binlog:
         server.configure(log_bin="binlog")
     server.start()
-    banks = Banks(cluster, server).start()
+    banks = MariaDBBanks(cluster, server).start()
     key = banks.stop_in_doubt(decided=True)
     server.kill()
     server.configure(tc_heuristic_recover=heuristic)
@@ -80,11 +80,11 @@ def test_wrong_state_is_no_missing_branch(cluster, server):
     assert "1399" in error and "ACTIVE" in error
     error = server.sql("XA START 'x'; XA END 'x'; XA START 'y'", check=False)
     assert "1399" in error and "IDLE" in error
-    banks = Banks(cluster, server).start()
+    banks = MariaDBBanks(cluster, server).start()
     run = cluster.ctl
     gtrid = run("tx", "begin", expect=0).json["gtrid"]
-    run("tx", "work", gtrid, "--participant", "bank-a", add("a", -30), expect=0)
-    run("tx", "work", gtrid, "--participant", "bank-b", add("b", 30), expect=0)
+    run("tx", "work", gtrid, "--participant", "bank-a", banks.add("a", -30), expect=0)
+    run("tx", "work", gtrid, "--participant", "bank-b", banks.add("b", 30), expect=0)
     assert "1397" in server.sql(f"XA COMMIT X'{'ab' * 16}{wire.gtrid_bytes(gtrid).hex()}',"
                                 f"X'00000001',1095978580", check=False)
     run("tx", "commit", "--wait", gtrid, expect=0)
