@@ -17,7 +17,7 @@ cycles=${CYCLES:-200}
 replies=${REPLIES:-1000}
 schedules=${SCHEDULES:-2000000}
 jobs=${JOBS:-2}
-waiting_jobs=$((2 * jobs)) # of what waits for processes and time-outs more than it computes
+waiting_jobs=$((3 * jobs)) # of what waits for processes and time-outs more than it computes
 only=" $* "
 
 mkdir -p "$out/logs" "$out/tmp" || exit 1
@@ -147,7 +147,7 @@ stage replay replay
 stage model model
 stage mutants mutants
 export ASSENT_CYCLES=$cycles ASSENT_REPLIES=$replies
-stage integration pytests integration gcc 1 -n "$waiting_jobs" tests/integration
+stage integration pytests integration gcc 2 -n "$waiting_jobs" tests/integration
 export ASSENT_CYCLES=$((cycles / 2)) ASSENT_REPLIES=$((replies / 5))
 # Left out: what AddressSanitizer makes impossible, and no other stage leaves out (marker "plain").
 stage integration-asan pytests integration-asan asan 4 -n "$waiting_jobs" -m "not plain" \

@@ -133,12 +133,16 @@ def test_commit_and_rollback(bank, protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_not_prepared_is_a_no(bank, protocol):
     """The application asks to commit what it has not prepared: refused, and it cannot prepare it
-    any more, since that it did not commit is on record."""
+    any more, since that it did not commit is on record until the transaction has ended."""
     gtrid, branch = bank.begin(protocol)
-    answer = bank.tx("commit", gtrid, "--wait", expect=ctl.ABORTED)
+    bank.tx("work", gtrid, "add b 30", "--participant", "bank-b")
+    bank.cluster.agents["bank-b"].kill()  # so that it does not end
+    answer = bank.tx("commit", gtrid, expect=ctl.ABORTED)
     assert "the branch is not prepared" in answer["reason"]
     with pytest.raises(psycopg2.errors.UniqueViolation):
         bank.take(branch)
+    bank.cluster.agents["bank-b"].start()
+    bank.cluster.wait_up()
     assert bank.prepared() == [] and bank.balances() == (100, 100)
 
 
