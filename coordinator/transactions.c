@@ -8,6 +8,11 @@
 
 #define UNUSED_MAX 4096
 
+/* Orders are given one after the other, so their last bits spread them evenly, and neighbours in
+ * time are neighbours in the index. */
+#undef HASH_FUNCTION
+#define HASH_FUNCTION(key, size, hash) ((hash) = (unsigned)*(const uint64_t *)(const void *)(key))
+
 static const char empty[] = "";
 
 uint64_t gtrid_order(const struct assent_gtrid *gtrid)
@@ -106,6 +111,9 @@ struct transaction *transactions_add(struct transactions *table, const struct as
     TAILQ_INIT(&t->waiters);
     evtimer_assign(&t->timer, table->base, on_timer, t);
     HASH_ADD(hh, table->by_order, order, sizeof(t->order), t);
+    table->unsorted |= t->order < table->highest;
+    if (t->order > table->highest)
+        table->highest = t->order;
     return t;
 }
 
@@ -169,7 +177,9 @@ static int compare(const struct transaction *a, const struct transaction *b)
 
 void transactions_sort(struct transactions *table)
 {
-    HASH_SORT(table->by_order, compare);
+    if (table->unsorted)
+        HASH_SORT(table->by_order, compare);
+    table->unsorted = false;
 }
 
 uint64_t transactions_lowest(const struct transactions *table)

@@ -73,7 +73,9 @@ struct transactions_walk {
 
 struct transactions {
     LIST_HEAD(, transactions_walk) walks;
-    struct transaction *by_order;             /* in rising order from the head */
+    struct transaction *by_order; /* in rising order from the head, unless unsorted */
+    uint64_t highest;             /* order of all that were added */
+    bool unsorted;
     struct transaction *unused[BRANCH_SIZES]; /* linked by of_owner.tqe_next */
     size_t unused_count;
     size_t work_bytes; /* held by all of them */
