@@ -39,7 +39,7 @@ static void after(const struct assent_call *call)
 static void ready(struct assent_call *call, enum assent_operation operation)
 {
     call->operation = operation;
-    call->would_wait = false;
+    call->would_wait = call->later = false;
     call->result = ASSENT_RM_UNKNOWN_CODE;
     call->reason[0] = '\0';
 }
@@ -65,6 +65,13 @@ void agent_call_query(const struct assent_resource_ops *ops, void *resource, str
     }
 }
 
+/* True: `operation` is still to be done. */
+static bool end_work(struct agent_job *job)
+{
+    after(&job->call);
+    return job->call.result == ASSENT_RM_OK && job->operation != ASSENT_OP_WORK;
+}
+
 bool agent_call_work(const struct assent_resource_ops *ops, void *resource, struct agent_job *job)
 {
     struct assent_call *call = &job->call;
@@ -83,8 +90,7 @@ bool agent_call_work(const struct assent_resource_ops *ops, void *resource, stru
         ops->work(resource, call);
         job->with_work &= call->would_wait;
     }
-    after(call);
-    return call->result == ASSENT_RM_OK && job->operation != ASSENT_OP_WORK;
+    return !call->later && end_work(job);
 }
 
 static void call_one(const struct assent_resource_ops *ops, void *resource,
@@ -121,7 +127,8 @@ void agent_call_rest(const struct assent_resource_ops *ops, void *resource, stru
     ready(&job->call, job->operation);
     before(&job->call);
     call_one(ops, resource, &job->call);
-    after(&job->call);
+    if (!job->call.later)
+        after(&job->call);
 }
 
 struct assent_call *agent_call_ready(struct agent_job *job)
@@ -139,17 +146,41 @@ void agent_call_batch(const struct assent_resource_ops *ops, void *resource,
         after(calls[i]);
 }
 
-bool agent_call_try(const struct assent_resource_ops *ops, void *resource, struct agent_job *job)
+static enum agent_tried try_rest(const struct assent_resource_ops *ops, void *resource,
+                                 struct agent_job *job, bool more)
 {
     struct assent_call *call = &job->call;
-    bool more = true;
 
-    call->no_wait = true;
-    call->would_wait = false;
-    if (agent_job_works(job))
-        more = agent_call_work(ops, resource, job);
     if (more && !call->would_wait)
         agent_call_rest(ops, resource, job);
     call->no_wait = false;
-    return !call->would_wait;
+    if (call->later)
+        return AGENT_TRIED_LATER;
+    return call->would_wait ? AGENT_TRIED_WAITS : AGENT_TRIED_DONE;
+}
+
+enum agent_tried agent_call_try(const struct assent_resource_ops *ops, void *resource,
+                                struct agent_job *job)
+{
+    bool more = true;
+
+    job->call.no_wait = true;
+    job->call.would_wait = job->call.later = false;
+    if (agent_job_works(job))
+        more = agent_call_work(ops, resource, job);
+    return try_rest(ops, resource, job, more);
+}
+
+enum agent_tried agent_call_go_on(const struct assent_resource_ops *ops, void *resource,
+                                  struct agent_job *job)
+{
+    bool more = false;
+
+    job->call.no_wait = true;
+    job->call.later = false;
+    if (job->call.operation == ASSENT_OP_WORK)
+        more = end_work(job);
+    else
+        after(&job->call);
+    return try_rest(ops, resource, job, more);
 }

@@ -47,6 +47,8 @@ static const char *missing_function(const struct assent_resource_ops *ops)
         return "evidence or forget, although it declares evidence";
     if ((ops->capabilities & ASSENT_CAP_BATCH) && !ops->batch)
         return "batch, although it declares it";
+    if ((ops->capabilities & ASSENT_CAP_LATER) && (!ops->descriptor || !ops->progress))
+        return "descriptor or progress, although it declares that calls go on later";
     if ((ops->capabilities & ASSENT_CAP_PREPARED_LIST) && !ops->recover)
         return "recover, although it declares a list of prepared branches";
     return NULL;

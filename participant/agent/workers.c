@@ -2,8 +2,9 @@
  * workers.c: the pool for work and the finishing threads of each resource, see workers.h.
  *
  * One mutex guards every queue; nothing is called under it. A job walks: lane (loop only) -> the
- * loop itself, if the resource can be tried (loop only) -> pool, if it begins or works -> finishing
- * thread, if it does more and the resource has but one -> done queue -> done() on the loop.
+ * loop itself, if the resource can be tried, and may go on there later (loop only) -> pool, if it
+ * begins or works -> finishing thread, if it does more and the resource has but one -> done queue
+ * -> done() on the loop.
  */
 #include "workers.h"
 
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +23,8 @@
 #include "runtime.h"
 
 /* Most calls that one batch hands to a resource. */
-#define BATCH_MAX 1024
+#define BATCH_MAX  1024
+#define EVENTS_MAX 17 /* one of each resource, and the threads' */
 
 struct agent_finisher {
     STAILQ_ENTRY(agent_finisher) link;
@@ -33,6 +36,7 @@ struct agent_finisher {
     bool apart_busy;
     unsigned waiting; /* threads asleep on wake */
     bool tries;       /* loop only: the resource is open, and can be tried without waiting */
+    bool watched;     /* loop only: its descriptor is */
     pthread_cond_t wake;
     unsigned threads, threads_started;
     pthread_t *thread;
@@ -43,9 +47,11 @@ struct agent_finisher {
 struct agent_workers {
     void (*done)(struct agent_job *, void *);
     void *context;
-    size_t pending;          /* loop only, as the next */
-    struct agent_jobs tried; /* done on the loop */
-    int fd;
+    size_t pending;                   /* loop only, as the next two */
+    struct agent_jobs tried;          /* done on the loop */
+    LIST_HEAD(, agent_job) under_way; /* resources go on with them by themselves */
+    int fd;                           /* epoll: the next, and descriptors of resources */
+    int finished_fd;                  /* an eventfd */
 
     pthread_mutex_t mutex;
     pthread_cond_t wake_pool, ended;
@@ -69,7 +75,7 @@ static void wake_loop(struct agent_workers *workers)
     uint64_t one = 1;
 
     /* A full counter is readable as well, so a failed write loses nothing. */
-    if (write(workers->fd, &one, sizeof(one)) < 0)
+    if (write(workers->finished_fd, &one, sizeof(one)) < 0)
         ASSENT_ASSERT(errno == EAGAIN || errno == EINTR);
 }
 
@@ -91,6 +97,7 @@ static bool side_by_side(const struct agent_finisher *finisher)
 static void push(struct agent_workers *workers, struct agent_job *job, bool to_pool)
 {
     struct agent_finisher *finisher = job->finisher;
+    bool wake = finisher->waiting > 0;
 
     if (to_pool) {
         STAILQ_INSERT_TAIL(&workers->pool, job, link);
@@ -98,11 +105,13 @@ static void push(struct agent_workers *workers, struct agent_job *job, bool to_p
             pthread_cond_signal(&workers->wake_pool);
         return;
     }
-    if (side_by_side(finisher) && (job->task || job->operation == ASSENT_OP_FORGET))
+    if (side_by_side(finisher) && (job->task || job->operation == ASSENT_OP_FORGET)) {
+        wake &= !finisher->apart_busy && STAILQ_EMPTY(&finisher->apart); /* else one will look */
         STAILQ_INSERT_TAIL(&finisher->apart, job, link);
-    else
+    } else {
         STAILQ_INSERT_TAIL(&finisher->queue, job, link);
-    if (finisher->waiting)
+    }
+    if (wake)
         pthread_cond_signal(&finisher->wake);
 }
 
@@ -246,6 +255,13 @@ static void *serve_finisher(void *argument)
     return NULL;
 }
 
+static bool watch(struct agent_workers *workers, int fd, struct agent_finisher *finisher)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = finisher};
+
+    return epoll_ctl(workers->fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
 int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *), void *context,
                       struct agent_workers **ret_workers)
 {
@@ -258,7 +274,9 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
     workers->context = context;
     workers->threads = threads;
     workers->thread = calloc(threads, sizeof(*workers->thread));
-    workers->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    workers->fd = epoll_create1(EPOLL_CLOEXEC);
+    workers->finished_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    LIST_INIT(&workers->under_way);
     STAILQ_INIT(&workers->pool);
     STAILQ_INIT(&workers->finished);
     STAILQ_INIT(&workers->tried);
@@ -269,7 +287,8 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&workers->ended, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (!workers->thread || workers->fd < 0) {
+    if (!workers->thread || workers->fd < 0 || workers->finished_fd < 0 ||
+        !watch(workers, workers->finished_fd, NULL)) {
         int error = workers->thread ? ASSENT_E_IO : ASSENT_E_NOMEM;
 
         agent_workers_free(workers);
@@ -304,6 +323,11 @@ int agent_workers_add(struct agent_workers *workers, const struct assent_resourc
 void agent_workers_opened(struct agent_finisher *finisher)
 {
     finisher->tries = finisher->ops->capabilities & ASSENT_CAP_TRY;
+    if ((finisher->ops->capabilities & ASSENT_CAP_LATER) && !finisher->watched) {
+        finisher->watched =
+            watch(finisher->workers, finisher->ops->descriptor(*finisher->resource), finisher);
+        finisher->tries &= finisher->watched;
+    }
 }
 
 /* Signals belong to the program's own threads. */
@@ -341,25 +365,45 @@ int agent_workers_start(struct agent_workers *workers)
     return error;
 }
 
-/* On the loop: the job as far as nothing waits. False: the rest is for the threads. */
-static bool try_now(struct agent_job *job)
+/* On the loop: the job as far as nothing waits. */
+static enum agent_tried try_now(struct agent_job *job)
 {
     if (!job->finisher->tries || job->task || job->command || job->operation == ASSENT_OP_EVIDENCE)
-        return false;
+        return AGENT_TRIED_WAITS;
     return agent_call_try(job->finisher->ops, *job->finisher->resource, job);
+}
+
+static void note_tried(struct agent_workers *workers, struct agent_job *job, enum agent_tried tried)
+{
+    switch (tried) {
+    case AGENT_TRIED_DONE:
+        STAILQ_INSERT_TAIL(&workers->tried, job, link);
+        break;
+    case AGENT_TRIED_LATER:
+        LIST_INSERT_HEAD(&workers->under_way, job, under_way);
+        break;
+    case AGENT_TRIED_WAITS:
+        pthread_mutex_lock(&workers->mutex);
+        push(workers, job, needs_pool(job));
+        pthread_mutex_unlock(&workers->mutex);
+        break;
+    }
 }
 
 static void dispatch(struct agent_workers *workers, struct agent_job *job)
 {
     if (job->lane)
         job->lane->busy = true;
-    if (try_now(job)) {
-        STAILQ_INSERT_TAIL(&workers->tried, job, link);
-        return;
-    }
-    pthread_mutex_lock(&workers->mutex);
-    push(workers, job, needs_pool(job));
-    pthread_mutex_unlock(&workers->mutex);
+    note_tried(workers, job, try_now(job));
+}
+
+/* The resource has gone on with it by itself. */
+static void on_answered(struct assent_call *call, void *context)
+{
+    struct agent_job *job = (struct agent_job *)((char *)call - offsetof(struct agent_job, call));
+
+    LIST_REMOVE(job, under_way);
+    note_tried(context, job, agent_call_go_on(job->finisher->ops, *job->finisher->resource, job));
 }
 
 void agent_workers_submit(struct agent_workers *workers, struct agent_job *job)
@@ -386,20 +430,36 @@ int agent_workers_fd(const struct agent_workers *workers)
     return workers->fd;
 }
 
+/* Whatever has come back: from threads, and from resources by themselves. */
+static void look(struct agent_workers *workers, struct agent_jobs *finished)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int ready = epoll_wait(workers->fd, events, EVENTS_MAX, 0);
+    uint64_t count;
+
+    for (int i = 0; i < ready; i++) {
+        struct agent_finisher *finisher = events[i].data.ptr;
+
+        if (finisher) {
+            finisher->ops->progress(*finisher->resource, on_answered, workers);
+            continue;
+        }
+        /* Reset before taking the queue: a job that ends in between wakes us again. */
+        if (read(workers->finished_fd, &count, sizeof(count)) < 0)
+            ASSENT_ASSERT(errno == EAGAIN || errno == EINTR);
+        pthread_mutex_lock(&workers->mutex);
+        STAILQ_CONCAT(finished, &workers->finished);
+        pthread_mutex_unlock(&workers->mutex);
+    }
+}
+
 void agent_workers_process(struct agent_workers *workers, bool readable)
 {
     struct agent_jobs finished = STAILQ_HEAD_INITIALIZER(finished);
-    uint64_t count;
 
+    if (readable)
+        look(workers, &finished);
     STAILQ_CONCAT(&finished, &workers->tried);
-    if (readable) {
-        /* Reset before taking the queue: a job that ends in between wakes us again. */
-        if (read(workers->fd, &count, sizeof(count)) < 0)
-            ASSENT_ASSERT(errno == EAGAIN || errno == EINTR);
-        pthread_mutex_lock(&workers->mutex);
-        STAILQ_CONCAT(&finished, &workers->finished);
-        pthread_mutex_unlock(&workers->mutex);
-    }
     while (!STAILQ_EMPTY(&finished)) {
         struct agent_job *job = STAILQ_FIRST(&finished);
         struct agent_lane *lane = job->lane;
@@ -457,6 +517,19 @@ static void drop_jobs(struct agent_jobs *jobs)
     }
 }
 
+/* Their resources are closed without another word about them. */
+static void drop_under_way(struct agent_workers *workers)
+{
+    while (!LIST_EMPTY(&workers->under_way)) {
+        struct agent_jobs jobs = STAILQ_HEAD_INITIALIZER(jobs);
+        struct agent_job *job = LIST_FIRST(&workers->under_way);
+
+        LIST_REMOVE(job, under_way);
+        STAILQ_INSERT_TAIL(&jobs, job, link);
+        drop_jobs(&jobs);
+    }
+}
+
 void agent_workers_free(struct agent_workers *workers)
 {
     if (!workers)
@@ -479,9 +552,12 @@ void agent_workers_free(struct agent_workers *workers)
     drop_jobs(&workers->pool);
     drop_jobs(&workers->finished);
     drop_jobs(&workers->tried);
+    drop_under_way(workers);
     pthread_cond_destroy(&workers->wake_pool);
     pthread_cond_destroy(&workers->ended);
     pthread_mutex_destroy(&workers->mutex);
+    if (workers->finished_fd >= 0)
+        close(workers->finished_fd);
     if (workers->fd >= 0)
         close(workers->fd);
     free(workers->thread);

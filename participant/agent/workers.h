@@ -8,7 +8,8 @@
  * group of branches with one sync; several, where a resource asks for them, take one call each, so
  * that the RM can group their syncs, and a prepare or one-phase commit that follows on work stays
  * on the thread of the work. What a resource can do without waiting (ASSENT_CAP_TRY) is done on the
- * loop. Deliberately not here: what a result means.
+ * loop, and what it can go on with by itself (ASSENT_CAP_LATER) comes back there through its own
+ * descriptor. Deliberately not here: what a result means.
  *
  * Threads: all functions belong to the loop's thread. A job belongs to the workers from submit
  * until done() is called with it.
@@ -40,6 +41,7 @@ struct agent_lane {
  * first result that is not OK ends the row. */
 struct agent_job {
     STAILQ_ENTRY(agent_job) link;
+    LIST_ENTRY(agent_job) under_way; /* without a thread */
     struct agent_finisher *finisher;
     struct agent_lane *lane;         /* NULL: alone in the world */
     enum assent_operation operation; /* ignored for a query */
@@ -67,7 +69,7 @@ ASSENT_CHECKED int agent_workers_add(struct agent_workers *workers,
                                      struct agent_finisher **ret_finisher);
 ASSENT_CHECKED int agent_workers_start(struct agent_workers *workers);
 /* A task has opened the resource, and is done: from now on calls are tried on the loop first, if
- * the resource offers that. */
+ * the resource offers that. May be said again. */
 void agent_workers_opened(struct agent_finisher *finisher);
 
 /* A zeroed job with a copy of the work (size 0: none); NULL without memory. */
@@ -84,7 +86,8 @@ void agent_workers_submit(struct agent_workers *workers, struct agent_job *job);
 size_t agent_workers_pending(const struct agent_workers *workers);
 /* Whether process has something to do that was done on the loop. */
 bool agent_workers_ready(const struct agent_workers *workers);
-/* Readable when process has something to do that was done on a thread. Owned by the workers. */
+/* Readable when process has something to do that was done on a thread, or by a resource by itself.
+ * Owned by the workers. */
 int agent_workers_fd(const struct agent_workers *workers);
 /* readable: the descriptor was, or may be. */
 void agent_workers_process(struct agent_workers *workers, bool readable);

@@ -78,7 +78,7 @@ static inline struct mariadb_conn *mariadb_conn_of(struct sql_session *session)
 int mariadb_dial(struct sql_database *db, uint32_t work_timeout_ms,
                  struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1]);
 void mariadb_hang_up(struct sql_session *session);
-bool mariadb_alive(struct sql_session *session);
+bool mariadb_alive(struct sql_session *session, bool wait);
 bool mariadb_idle(struct sql_session *session);
 /* Whatever the server still has to say is not waited for. */
 void mariadb_cut(struct mariadb_conn *conn);

@@ -79,11 +79,12 @@ void mariadb_hang_up(struct sql_session *session)
     free(conn);
 }
 
-bool mariadb_alive(struct sql_session *session)
+bool mariadb_alive(struct sql_session *session, bool wait)
 {
     struct pollfd ready = {.fd = mysql_get_socket(mariadb_conn_of(session)->link),
                            .events = POLLIN};
 
+    (void)wait;
     /* What a server says unasked is that it ends the session. */
     return !session->broken && ready.fd >= 0 && poll(&ready, 1, 0) == 0;
 }

@@ -109,6 +109,8 @@ static const struct sql_driver driver = {
     .idle = postgres_idle,
     .preflight = postgres_preflight,
     .work = postgres_work,
+    .work_later = postgres_work_later,
+    .end_later = postgres_end_later,
     .end_query = end_query,
     .own = own,
     .end_active = postgres_end_active,
@@ -159,6 +161,7 @@ static void close_postgres(void *resource)
 {
     struct postgres *pg = resource;
 
+    postgres_later_fini(pg);
     postgres_prepared_drop(pg, NULL);
     sql_fini(&pg->base);
     free(pg->conninfo);
@@ -176,7 +179,11 @@ static int open_postgres(const struct assent_resource_environment *environment, 
         return ASSENT_E_NOMEM;
     }
     sql_init(&pg->base, &driver, environment);
-    r = parse_parameters(pg, environment->parameters, error, error_size);
+    r = postgres_later_init(pg);
+    if (r != 0)
+        snprintf(error, error_size, "postgres: %s", assent_error_text(r));
+    else
+        r = parse_parameters(pg, environment->parameters, error, error_size);
     if (r == 0)
         r = sql_open(&pg->base, error, error_size);
     if (r == 0)
@@ -189,8 +196,8 @@ static int open_postgres(const struct assent_resource_environment *environment, 
 const struct assent_resource_ops assent_resource_postgres = {
     .size = sizeof(struct assent_resource_ops),
     .type = "postgres",
-    .capabilities =
-        ASSENT_CAP_PREPARED_LIST | ASSENT_CAP_EVIDENCE | ASSENT_CAP_ONE_PHASE | ASSENT_CAP_BATCH,
+    .capabilities = ASSENT_CAP_PREPARED_LIST | ASSENT_CAP_EVIDENCE | ASSENT_CAP_ONE_PHASE |
+                    ASSENT_CAP_BATCH | ASSENT_CAP_TRY | ASSENT_CAP_LATER,
     .open = open_postgres,
     .close = close_postgres,
     .begin = sql_begin,
@@ -207,4 +214,6 @@ const struct assent_resource_ops assent_resource_postgres = {
     .check = sql_check,
     .markers = sql_markers,
     .finishers = SQL_FINISHERS,
+    .descriptor = postgres_descriptor,
+    .progress = postgres_progress,
 };

@@ -8,6 +8,7 @@
  *   postgres_statement.c  what is not for the work of a branch
  *   postgres_work.c       runs statements inside a branch
  *   postgres_finish.c     prepare, commit, rollback, forget, evidence
+ *   postgres_later.c      calls that go on without a thread
  *   postgres_prepared.c   the transactions of prepared branches
  *
  * Prepare inserts the branch's marker in its transaction and turns it into a prepared one; from
@@ -29,11 +30,44 @@
 /* A branch id as the text of a bytea, with the NUL. */
 #define POSTGRES_NAME_BYTES (2 + SQL_NAME_HEX_BYTES)
 
+/* How a row of statements up to a sync has ended. */
+struct postgres_outcome {
+    enum { POSTGRES_DONE, POSTGRES_REFUSED, POSTGRES_LOST } kind;
+    char sqlstate[6];                 /* REFUSED: of the first error */
+    char text[ASSENT_REASON_MAX + 1]; /* REFUSED: "SQLSTATE: message"; LOST: why */
+    char tag[32];                     /* DONE: what the last statement says it did */
+    char value[64];                   /* first column of the last row, "" without one */
+};
+
+struct postgres_conn;
+
+/* An exchange with the server: what was sent up to a sync, and the results as they come. */
+struct postgres_exchange {
+    struct postgres_conn *conn;
+    uint64_t deadline_ms;
+    /* Takes each result, and NULL at the end of a statement's. NULL: all go into the outcome. */
+    void (*feed)(struct postgres_exchange *exchange, const PGresult *result);
+    struct postgres_outcome outcome; /* LOST whatever feed does */
+    bool done;
+};
+
+/* A call that goes on without a thread. */
+struct postgres_later {
+    struct postgres_exchange exchange;
+    struct assent_call *call;
+    /* All results are here: answers the call, unless told not to, and frees this. */
+    void (*end)(struct postgres_later *later, bool answer);
+    TAILQ_ENTRY(postgres_later) link;
+};
+
 struct postgres_conn {
     struct sql_session base;
-    PGconn *link;        /* does not block, always in pipeline mode */
-    uint32_t timeout_ms; /* of work, unless its branch says otherwise; 0: none */
-    bool discarding;     /* what a branch has left is, and the answer to that is not taken yet */
+    PGconn *link;                     /* does not block, always in pipeline mode */
+    uint32_t timeout_ms;              /* of work, unless its branch says otherwise; 0: none */
+    struct postgres_exchange discard; /* of what a branch has left ... */
+    bool discarding;                  /* ... is not done yet, as far as is known here */
+    bool watched;                     /* known to epoll */
+    struct postgres_later *later;     /* whose exchange it is, if that is a call without a thread */
 };
 
 struct postgres_prepared {
@@ -48,25 +82,9 @@ struct postgres {
     char options[POSTGRES_OPTIONS_MAX + 1]; /* the user's, from wherever libpq has them ... */
     bool options_known;                     /* ... once there has been a session */
     struct postgres_prepared *prepared;     /* under base.mutex */
-};
-
-/* How a row of statements up to a sync has ended. */
-struct postgres_outcome {
-    enum { POSTGRES_DONE, POSTGRES_REFUSED, POSTGRES_LOST } kind;
-    char sqlstate[6];                 /* REFUSED: of the first error */
-    char text[ASSENT_REASON_MAX + 1]; /* REFUSED: "SQLSTATE: message"; LOST: why */
-    char tag[32];                     /* DONE: what the last statement says it did */
-    char value[64];                   /* first column of the last row, "" without one */
-};
-
-/* An exchange with the server: what was sent up to a sync, and the results as they come. */
-struct postgres_exchange {
-    struct postgres_conn *conn;
-    uint64_t deadline_ms;
-    /* Takes each result, and NULL at the end of a statement's. NULL: all go into the outcome. */
-    void (*feed)(struct postgres_exchange *exchange, const PGresult *result);
-    struct postgres_outcome outcome; /* LOST whatever feed does */
-    bool done;
+    int epoll_fd, timer_fd;
+    TAILQ_HEAD(, postgres_later) later; /* the loop's, as the next */
+    bool ticking;
 };
 
 static inline struct postgres_conn *postgres_conn_of(struct sql_session *session)
@@ -94,7 +112,7 @@ int postgres_connect(struct sql_database *db, uint32_t work_timeout_ms,
  * and then says that it was one. */
 void postgres_timeouts(uint32_t timeout_ms, unsigned *ret_statement_ms, unsigned *ret_lock_ms);
 void postgres_disconnect(struct sql_session *session);
-bool postgres_alive(struct sql_session *session);
+bool postgres_alive(struct sql_session *session, bool wait);
 bool postgres_idle(struct sql_session *session);
 /* The next two queue; what cannot be queued breaks the connection, and collecting says so. */
 void postgres_send(struct postgres_conn *conn, const char *sql, int count,
@@ -105,6 +123,8 @@ ASSENT_CHECKED int postgres_result(struct postgres_conn *conn, uint64_t deadline
                                    PGresult **ret_result);
 /* Takes results until the exchange is done; without `wait`, those that are here. */
 void postgres_take(struct postgres_exchange *exchange, bool wait);
+/* There is no answer to be had from it any more. */
+void postgres_lose(struct postgres_exchange *exchange, const char *why);
 /* A result into the exchange's outcome. */
 void postgres_note(struct postgres_exchange *exchange, const PGresult *result);
 /* The results of all that was sent up to the next sync. */
@@ -115,8 +135,6 @@ void postgres_tag(const PGresult *result, char tag[32]);
 
 /* Sends what discards all that a branch has left in its session, behind what ends the branch. */
 void postgres_send_discard(struct postgres_conn *conn);
-/* Takes the answer to it, if one is outstanding. False: the session is not to be used again. */
-bool postgres_take_discard(struct postgres_conn *conn, uint64_t deadline_ms);
 
 /* postgres_preflight.c */
 /* Asks the server whether it can be used; makes the marker table if need be and allowed. 0, or
@@ -131,6 +149,8 @@ bool postgres_statement_writes(const char *sql);
 
 /* postgres_work.c */
 void postgres_work(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
+bool postgres_work_later(struct sql_database *db, struct sql_branch *branch,
+                         struct assent_call *call);
 
 /* postgres_finish.c */
 /* The branch as the marker table knows it, as the text of a bytea. */
@@ -140,7 +160,12 @@ void postgres_send_end(const struct sql_branch *branch, enum assent_operation op
 /* What the answer to that means: fills result and reason of the call. */
 void postgres_answer_end(struct postgres *pg, const struct sql_branch *branch,
                          const struct postgres_outcome *outcome, struct assent_call *call);
+/* Sends what ends a prepared branch in any session: COMMIT, ROLLBACK. */
+void postgres_send_prepared(struct postgres_conn *conn, const struct assent_call *call);
+void postgres_answer_prepared(struct postgres *pg, const struct postgres_outcome *outcome,
+                              struct assent_call *call);
 /* The rest are members of struct sql_driver. */
+bool postgres_end_later(struct sql_database *db, struct assent_call *call);
 void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
                          struct assent_call *call, uint64_t deadline_ms);
 void postgres_end_elsewhere(struct sql_database *db, struct sql_session *session,
@@ -149,5 +174,17 @@ int postgres_forget(struct sql_session *session, const struct assent_branch_id *
                     bool sweep, char reason[ASSENT_REASON_MAX + 1]);
 void postgres_evidence(struct sql_database *db, struct sql_session *session,
                        struct assent_call *call);
+
+/* postgres_later.c */
+ASSENT_CHECKED int postgres_later_init(struct postgres *pg);
+/* Nobody waits for an answer any more. */
+void postgres_later_fini(struct postgres *pg);
+/* An idle session that can be used without a thread, or NULL. */
+struct postgres_conn *postgres_later_session(struct postgres *pg, struct sql_pool *pool);
+/* All has been sent, as far as it could be without waiting. */
+void postgres_later_begin(struct postgres *pg, struct postgres_later *later);
+int postgres_descriptor(void *resource);
+void postgres_progress(void *resource, void (*answered)(struct assent_call *call, void *context),
+                       void *context);
 
 #endif

@@ -113,7 +113,11 @@ void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
 
     /* Work that has failed has left the answer to the discarding behind it, which has come to
      * nothing. */
-    (void)postgres_take_discard(conn, deadline_ms);
+    if (conn->discarding) {
+        conn->discard.deadline_ms = deadline_ms;
+        postgres_take(&conn->discard, true);
+        conn->discarding = false;
+    }
     postgres_send_end(branch, call->operation);
     postgres_collect(conn, deadline_ms, &outcome);
     postgres_answer_end(postgres_of(db), branch, &outcome, call);
@@ -169,6 +173,31 @@ static void probe(struct postgres_conn *conn, struct assent_call *call, uint64_t
     postgres_collect(conn, deadline_ms, &outcome); /* of its rollback */
 }
 
+void postgres_send_prepared(struct postgres_conn *conn, const struct assent_call *call)
+{
+    send_with_gid(conn,
+                  call->operation == ASSENT_OP_COMMIT ? "COMMIT PREPARED" : "ROLLBACK PREPARED",
+                  &call->id);
+    postgres_sync(conn);
+}
+
+void postgres_answer_prepared(struct postgres *pg, const struct postgres_outcome *outcome,
+                              struct assent_call *call)
+{
+    if (outcome->kind == POSTGRES_LOST)
+        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome->text);
+    else if (outcome->kind == POSTGRES_DONE)
+        sql_answer(call, ASSENT_RM_OK, "%s", "");
+    else if (strcmp(outcome->sqlstate, UNDEFINED_OBJECT) == 0)
+        sql_answer(call, ASSENT_RM_NOT_FOUND, UNDEFINED_OBJECT ": no such branch");
+    else if (strcmp(outcome->sqlstate, OBJECT_BUSY) == 0)
+        sql_answer(call, ASSENT_RM_RETRY, "%s", outcome->text);
+    else
+        sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome->text);
+    if (call->result == ASSENT_RM_OK)
+        postgres_prepared_drop(pg, &call->id);
+}
+
 void postgres_end_elsewhere(struct sql_database *db, struct sql_session *session,
                             struct assent_call *call, uint64_t deadline_ms)
 {
@@ -179,23 +208,46 @@ void postgres_end_elsewhere(struct sql_database *db, struct sql_session *session
         probe(conn, call, deadline_ms);
         return;
     }
-    send_with_gid(conn,
-                  call->operation == ASSENT_OP_COMMIT ? "COMMIT PREPARED" : "ROLLBACK PREPARED",
-                  &call->id);
-    postgres_sync(conn);
+    postgres_send_prepared(conn, call);
     postgres_collect(conn, deadline_ms, &outcome);
-    if (outcome.kind == POSTGRES_LOST)
-        sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", outcome.text);
-    else if (outcome.kind == POSTGRES_DONE)
-        sql_answer(call, ASSENT_RM_OK, "%s", "");
-    else if (strcmp(outcome.sqlstate, UNDEFINED_OBJECT) == 0)
-        sql_answer(call, ASSENT_RM_NOT_FOUND, UNDEFINED_OBJECT ": no such branch");
-    else if (strcmp(outcome.sqlstate, OBJECT_BUSY) == 0)
-        sql_answer(call, ASSENT_RM_RETRY, "%s", outcome.text);
-    else
-        sql_answer(call, ASSENT_RM_UNKNOWN_CODE, "%s", outcome.text);
-    if (call->result == ASSENT_RM_OK)
-        postgres_prepared_drop(postgres_of(db), &call->id);
+    postgres_answer_prepared(postgres_of(db), &outcome, call);
+}
+
+/* --- without a thread ------------------------------------------------------------------------- */
+
+struct end_later {
+    struct postgres_later later;
+    struct postgres *pg;
+};
+
+static void end_is_here(struct postgres_later *later, bool answer)
+{
+    struct end_later *end = (struct end_later *)later;
+
+    if (answer)
+        postgres_answer_prepared(end->pg, &later->exchange.outcome, later->call);
+    sql_give_back(&end->pg->base, &later->exchange.conn->base);
+    free(end);
+}
+
+bool postgres_end_later(struct sql_database *db, struct assent_call *call)
+{
+    bool ends = call->operation == ASSENT_OP_COMMIT || call->operation == ASSENT_OP_ROLLBACK;
+    struct end_later *end = ends ? calloc(1, sizeof(*end)) : NULL;
+    struct postgres_conn *conn =
+        end != NULL ? postgres_later_session(postgres_of(db), &db->finishers) : NULL;
+
+    if (conn == NULL) {
+        free(end);
+        return false;
+    }
+    end->pg = postgres_of(db);
+    end->later = (struct postgres_later){.call = call, .end = end_is_here};
+    end->later.exchange.conn = conn;
+    end->later.exchange.deadline_ms = assent_now_ms() + SQL_FINISH_MS;
+    postgres_send_prepared(conn, call);
+    postgres_later_begin(end->pg, &end->later);
+    return true;
 }
 
 /* --- forget ----------------------------------------------------------------------------------- */

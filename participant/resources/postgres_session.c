@@ -110,14 +110,23 @@ void postgres_disconnect(struct sql_session *session)
     free(conn);
 }
 
-bool postgres_alive(struct sql_session *session)
+bool postgres_alive(struct sql_session *session, bool wait)
 {
     struct postgres_conn *conn = postgres_conn_of(session);
     struct pollfd ready = {.fd = PQsocket(conn->link), .events = POLLIN};
 
+    if (conn->discarding) {
+        conn->discard.deadline_ms = assent_now_ms() + DISCARD_MS;
+        if (!wait)
+            (void)PQconsumeInput(conn->link); /* of a failure the result tells */
+        postgres_take(&conn->discard, wait);
+        if (!conn->discard.done)
+            return false;
+        conn->discarding = false;
+        session->broken |= conn->discard.outcome.kind != POSTGRES_DONE;
+    }
     /* What a server says unasked is that it ends the session. */
-    return postgres_take_discard(conn, assent_now_ms() + DISCARD_MS) && !session->broken &&
-           PQstatus(conn->link) == CONNECTION_OK && poll(&ready, 1, 0) == 0;
+    return !session->broken && PQstatus(conn->link) == CONNECTION_OK && poll(&ready, 1, 0) == 0;
 }
 
 /* DISCARD ALL succeeds outside of a transaction alone. */
@@ -148,17 +157,8 @@ void postgres_send_discard(struct postgres_conn *conn)
 {
     postgres_send(conn, "DISCARD ALL", 0, NULL);
     postgres_sync(conn);
+    conn->discard = (struct postgres_exchange){.conn = conn};
     conn->discarding = true;
-}
-
-bool postgres_take_discard(struct postgres_conn *conn, uint64_t deadline_ms)
-{
-    struct postgres_outcome outcome = {.kind = POSTGRES_DONE};
-
-    if (conn->discarding)
-        postgres_collect(conn, deadline_ms, &outcome);
-    conn->discarding = false;
-    return outcome.kind == POSTGRES_DONE;
 }
 
 int postgres_result(struct postgres_conn *conn, uint64_t deadline_ms, PGresult **ret_result)
@@ -193,8 +193,7 @@ void postgres_tag(const PGresult *result, char tag[32])
     snprintf(tag, 32, "%.*s", (int)size, status);
 }
 
-/* There is no answer to be had from it any more. */
-static void lose(struct postgres_exchange *exchange, const char *why)
+void postgres_lose(struct postgres_exchange *exchange, const char *why)
 {
     exchange->conn->base.broken = true;
     exchange->outcome = (struct postgres_outcome){.kind = POSTGRES_LOST};
@@ -212,7 +211,7 @@ static void note_error(struct postgres_exchange *exchange, const PGresult *resul
 
     /* Without a SQLSTATE it is libpq that speaks, and a session that ends answers no more. */
     if (sqlstate == NULL || message == NULL || (severity && strcmp(severity, "ERROR") != 0)) {
-        lose(exchange, message ? message : PQresultErrorMessage(result));
+        postgres_lose(exchange, message ? message : PQresultErrorMessage(result));
         return;
     }
     if (outcome->kind != POSTGRES_DONE)
@@ -237,7 +236,7 @@ void postgres_note(struct postgres_exchange *exchange, const PGresult *result)
     } else if (status == PGRES_FATAL_ERROR) {
         note_error(exchange, result);
     } else if (status != PGRES_PIPELINE_ABORTED) {
-        lose(exchange, "the server answered what was not asked");
+        postgres_lose(exchange, "the server answered what was not asked");
     }
 }
 
@@ -247,10 +246,10 @@ void postgres_take(struct postgres_exchange *exchange, bool wait)
     PGresult *result;
 
     while (!exchange->done && !conn->base.broken) {
-        if (!wait && PQisBusy(conn->link))
+        if (!wait && (PQflush(conn->link) > 0 || PQisBusy(conn->link)))
             return;
         if (postgres_result(conn, exchange->deadline_ms, &result) != 0) {
-            lose(exchange, "no answer in time");
+            postgres_lose(exchange, "no answer in time");
             break;
         }
         exchange->done = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
@@ -263,7 +262,7 @@ void postgres_take(struct postgres_exchange *exchange, bool wait)
         PQclear(result);
     }
     if (conn->base.broken && exchange->outcome.kind != POSTGRES_LOST)
-        lose(exchange, PQerrorMessage(conn->link));
+        postgres_lose(exchange, PQerrorMessage(conn->link));
     exchange->done = true;
 }
 

@@ -89,8 +89,8 @@ struct sql_driver {
                    struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1]);
     void (*disconnect)(struct sql_session *session);
     /* False: the other side has ended the session while nobody looked, or it holds what a branch
-     * has left there. */
-    bool (*alive)(struct sql_session *session);
+     * has left there; without `wait` also if that cannot be told yet. */
+    bool (*alive)(struct sql_session *session, bool wait);
     /* In no transaction, or about to be: may be given back. */
     bool (*idle)(struct sql_session *session);
     /* Looks at the server before anything is entrusted to it. */
@@ -99,6 +99,11 @@ struct sql_driver {
     /* Takes a session for the branch if it has none. May end the branch as well, as call->next
      * says, and then fills `ended`, or drops it if nobody can tell how. */
     void (*work)(struct sql_database *db, struct sql_branch *branch, struct assent_call *call);
+    /* The next two are NULL if nothing goes on later: begin what work does for a branch without a
+     * session, and what end_elsewhere does, without waiting. False: that cannot be. */
+    bool (*work_later)(struct sql_database *db, struct sql_branch *branch,
+                       struct assent_call *call);
+    bool (*end_later)(struct sql_database *db, struct assent_call *call);
     /* Rolls back what a query did. */
     void (*end_query)(struct sql_session *session);
     /* What an application runs that works on a connection of its own: as malloc'ed JSON, what comes
@@ -198,6 +203,8 @@ ASSENT_CHECKED int sql_take_worker(struct sql_database *db, uint32_t timeout_ms,
 /* The same, of a server that has passed the preflight; there is one for each finishing thread. */
 ASSENT_CHECKED int sql_take_finisher(struct sql_database *db, struct sql_session **ret_session,
                                      char reason[ASSENT_REASON_MAX + 1]);
+/* One that is idle, or NULL; without waiting. */
+struct sql_session *sql_take_idle(struct sql_database *db, struct sql_pool *pool);
 /* Ends the session unless it is whole and outside of a transaction. */
 void sql_give_back(struct sql_database *db, struct sql_session *session);
 

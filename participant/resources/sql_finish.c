@@ -60,10 +60,16 @@ void sql_finish(void *resource, struct assent_call *call)
         sql_branch_drop(db, branch);
         branch = NULL;
     }
-    if (branch != NULL)
+    if (branch != NULL && call->no_wait && !branch->ended)
+        call->would_wait = true;
+    else if (branch != NULL)
         finish_active(db, branch, call);
-    else
+    else if (!call->no_wait)
         finish_elsewhere(db, call);
+    else if (db->driver->end_later != NULL && db->driver->end_later(db, call))
+        call->later = true;
+    else
+        call->would_wait = true;
 }
 
 /* One statement for all; what a crash brings back harms nobody. An agent that was started anew does
@@ -116,5 +122,8 @@ void sql_batch(void *resource, struct assent_call **calls, size_t count)
 
 void sql_forget(void *resource, struct assent_call *call)
 {
-    sql_batch(resource, &call, 1);
+    if (call->no_wait)
+        call->would_wait = true;
+    else
+        sql_batch(resource, &call, 1);
 }

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#define IDLE_TRIES 4u
+
 void sql_pool_init(struct sql_pool *pool, uint64_t most)
 {
     pthread_condattr_t monotonic;
@@ -86,7 +88,7 @@ static int take(struct sql_database *db, struct sql_pool *pool, uint32_t timeout
     int r;
 
     while ((r = reserve(db, pool, &moment, &session)) == 0 && session != NULL) {
-        if (db->driver->alive(session)) {
+        if (db->driver->alive(session, true)) {
             *ret_session = session;
             return 0;
         }
@@ -152,6 +154,26 @@ int sql_take_finisher(struct sql_database *db, struct sql_session **ret_session,
     else
         sql_give_back(db, session);
     return r;
+}
+
+/* The last that was given back may not have settled yet. One that is dead is left to those who can
+ * wait for another. */
+struct sql_session *sql_take_idle(struct sql_database *db, struct sql_pool *pool)
+{
+    struct sql_session *session = NULL;
+    unsigned tries = 0;
+
+    pthread_mutex_lock(&db->mutex);
+    if (pool == &db->workers || db->ready)
+        SLIST_FOREACH (session, &pool->idle, idle)
+            if (++tries > IDLE_TRIES || db->driver->alive(session, false))
+                break;
+    if (tries > IDLE_TRIES)
+        session = NULL;
+    if (session != NULL)
+        SLIST_REMOVE(&pool->idle, session, sql_session, idle);
+    pthread_mutex_unlock(&db->mutex);
+    return session;
 }
 
 void sql_give_back(struct sql_database *db, struct sql_session *session)

@@ -119,8 +119,13 @@ void sql_work(void *resource, struct assent_call *call)
         sql_answer(call, ASSENT_RM_REFUSED, "no such branch");
     else if (branch->failed)
         sql_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
-    else
+    else if (!call->no_wait)
         db->driver->work(db, branch, call);
+    else if (branch->session == NULL && db->driver->work_later != NULL &&
+             db->driver->work_later(db, branch, call))
+        call->later = true;
+    else
+        call->would_wait = true;
 }
 
 /* --- questions -------------------------------------------------------------------------------- */

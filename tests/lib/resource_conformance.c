@@ -98,6 +98,7 @@ static void the_table_is_complete(void **state)
     assert_true(ops->open && ops->close && ops->begin && ops->work && ops->prepare && ops->commit);
     assert_true(ops->rollback && ops->evidence && ops->forget && ops->recover && ops->ping);
     assert_true(!can(ASSENT_CAP_BATCH) || ops->batch != NULL);
+    assert_true(!can(ASSENT_CAP_LATER) || (ops->descriptor != NULL && ops->progress != NULL));
 }
 
 static void it_answers_a_ping(void **state)
@@ -266,6 +267,42 @@ static void work_that_is_told_what_follows_ends_the_same_way(void **state)
     work_before(d, 4, ASSENT_OP_ONE_PHASE);
     expect(d, ASSENT_OP_ONE_PHASE, 4, ASSENT_RM_OK);
     expect_finished(d, 4, true);
+}
+
+/* As the agent's loop calls; and a branch whose work went on with its end is not ended twice. */
+static void calls_that_need_not_wait_answer_as_the_others_do(void **state)
+{
+    static const enum assent_operation ends[] = {ASSENT_OP_COMMIT, ASSENT_OP_ROLLBACK};
+    struct driver *d = *state;
+    unsigned later_count = 0;
+    char text[128];
+    bool later;
+
+    if (!can(ASSENT_CAP_TRY))
+        return;
+    for (unsigned n = 1; n <= 6; n++) {
+        snprintf(text, sizeof(text), subject->write, n);
+        assert_int_equal(driver_begin(d, n), ASSENT_RM_OK);
+        assert_int_equal(driver_try(d, ASSENT_OP_WORK, n, text, ASSENT_OP_PREPARE, &later).result,
+                         ASSENT_RM_OK);
+        later_count += later;
+        assert_int_equal(driver_try(d, ASSENT_OP_PREPARE, n, NULL, ASSENT_OP_WORK, &later).result,
+                         ASSENT_RM_OK);
+        assert_int_equal(driver_try(d, ends[n % 2], n, NULL, ASSENT_OP_WORK, &later).result,
+                         ASSENT_RM_OK);
+        later_count += later;
+        expect_finished(d, n, n % 2 == 0);
+    }
+    assert_true(!can(ASSENT_CAP_LATER) || later_count >= 6);
+    if (!can(ASSENT_CAP_ONE_PHASE))
+        return;
+    snprintf(text, sizeof(text), subject->write, 7);
+    assert_int_equal(driver_begin(d, 7), ASSENT_RM_OK);
+    assert_int_equal(driver_try(d, ASSENT_OP_WORK, 7, text, ASSENT_OP_ONE_PHASE, &later).result,
+                     ASSENT_RM_OK);
+    assert_int_equal(driver_try(d, ASSENT_OP_ONE_PHASE, 7, NULL, ASSENT_OP_WORK, &later).result,
+                     ASSENT_RM_OK);
+    expect_finished(d, 7, true);
 }
 
 static void forget_can_be_repeated(void **state)
@@ -470,6 +507,7 @@ int resource_conformance(const struct conformance_subject *of)
         TEST(one_phase_commits_at_once),
         TEST(prepared_branches_survive_a_reopen_and_go_either_way),
         TEST(work_that_is_told_what_follows_ends_the_same_way),
+        TEST(calls_that_need_not_wait_answer_as_the_others_do),
         TEST(forget_can_be_repeated),
         TEST(ids_of_any_bytes_round_trip),
         TEST(markers_are_listed_in_order_and_only_read),

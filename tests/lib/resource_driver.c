@@ -9,12 +9,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "gtrid.h"
+#include "runtime.h"
 
 int driver_open(struct driver *driver)
 {
@@ -73,6 +75,33 @@ struct assent_branch_id driver_branch(unsigned n)
     return id;
 }
 
+static void do_call(struct driver *driver, struct assent_call *call)
+{
+    switch (call->operation) {
+    case ASSENT_OP_WORK:
+        driver->ops->work(driver->resource, call);
+        break;
+    case ASSENT_OP_PREPARE:
+        driver->ops->prepare(driver->resource, call);
+        break;
+    case ASSENT_OP_COMMIT:
+    case ASSENT_OP_ONE_PHASE:
+        driver->ops->commit(driver->resource, call);
+        break;
+    case ASSENT_OP_ROLLBACK:
+        driver->ops->rollback(driver->resource, call);
+        break;
+    case ASSENT_OP_EVIDENCE:
+        driver->ops->evidence(driver->resource, call);
+        break;
+    case ASSENT_OP_FORGET:
+        driver->ops->forget(driver->resource, call);
+        break;
+    case ASSENT_OP_COUNT:
+        fail_msg("not an operation");
+    }
+}
+
 struct assent_call driver_call(struct driver *driver, enum assent_operation operation, unsigned n)
 {
     struct assent_call call = {
@@ -81,28 +110,48 @@ struct assent_call driver_call(struct driver *driver, enum assent_operation oper
         .result = ASSENT_RM_UNKNOWN_CODE,
     };
 
-    switch (operation) {
-    case ASSENT_OP_WORK:
-        driver->ops->work(driver->resource, &call);
-        break;
-    case ASSENT_OP_PREPARE:
-        driver->ops->prepare(driver->resource, &call);
-        break;
-    case ASSENT_OP_COMMIT:
-    case ASSENT_OP_ONE_PHASE:
-        driver->ops->commit(driver->resource, &call);
-        break;
-    case ASSENT_OP_ROLLBACK:
-        driver->ops->rollback(driver->resource, &call);
-        break;
-    case ASSENT_OP_EVIDENCE:
-        driver->ops->evidence(driver->resource, &call);
-        break;
-    case ASSENT_OP_FORGET:
-        driver->ops->forget(driver->resource, &call);
-        break;
-    case ASSENT_OP_COUNT:
-        fail_msg("not an operation");
+    do_call(driver, &call);
+    return call;
+}
+
+static void answered(struct assent_call *call, void *context)
+{
+    struct assent_call **ret_call = context;
+
+    assert_null(*ret_call);
+    *ret_call = call;
+}
+
+struct assent_call driver_try(struct driver *driver, enum assent_operation operation, unsigned n,
+                              const char *text, enum assent_operation next, bool *ret_later)
+{
+    struct assent_call *end = NULL, call = {
+                                        .operation = operation,
+                                        .id = driver_branch(n),
+                                        .work = text,
+                                        .work_size = text != NULL ? strlen(text) : 0,
+                                        .timeout_ms = 5000,
+                                        .next = next,
+                                        .no_reply = next != ASSENT_OP_WORK,
+                                        .no_wait = true,
+                                        .result = ASSENT_RM_UNKNOWN_CODE,
+                                    };
+    uint64_t deadline_ms = assent_now_ms() + 20000;
+
+    do_call(driver, &call);
+    *ret_later = call.later;
+    while (call.later && end == NULL) {
+        struct pollfd ready = {driver->ops->descriptor(driver->resource), POLLIN, 0};
+
+        assert_true(assent_now_ms() < deadline_ms);
+        if (poll(&ready, 1, 1000) > 0)
+            driver->ops->progress(driver->resource, answered, &end);
+    }
+    assert_true(end == NULL || end == &call);
+    call.no_wait = false;
+    if (call.would_wait) {
+        call.would_wait = false;
+        do_call(driver, &call);
     }
     return call;
 }

@@ -5,6 +5,8 @@
 #ifndef ASSENT_TEST_RESOURCE_DRIVER_H
 #define ASSENT_TEST_RESOURCE_DRIVER_H
 
+#include <stdbool.h>
+
 #include "assent/participant.h"
 
 struct driver {
@@ -32,6 +34,10 @@ struct assent_call driver_work(struct driver *driver, unsigned n, const char *te
 /* Begins as well, and says what is called next; before an end no reply is wanted. */
 struct assent_call driver_work_then(struct driver *driver, unsigned n, const char *text,
                                     enum assent_operation next);
+/* As the agent's loop calls: without waiting. What goes on later is waited for here; what would
+ * wait is called anew, as on a thread. *ret_later: it went on. */
+struct assent_call driver_try(struct driver *driver, enum assent_operation operation, unsigned n,
+                              const char *text, enum assent_operation next, bool *ret_later);
 enum assent_rm_result driver_begin(struct driver *driver, unsigned n);
 
 /* Each begins the branch if need be, calls, and fails the test unless the answer is as named. */

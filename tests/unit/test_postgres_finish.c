@@ -5,6 +5,7 @@
 #include "postgres_fixture.h"
 
 #include <pthread.h>
+#include <sys/socket.h>
 
 #define SIDE_BY_SIDE 8
 
@@ -158,6 +159,160 @@ static void a_session_lost_with_work_and_end_on_the_way_proves_nothing(void **st
     expect(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_VANISHED);
 }
 
+/* --- without a thread ------------------------------------------------------------------------- */
+
+/* What the branches before have left is discarded. */
+static void await_settled(void)
+{
+    PGconn *conn = session();
+
+    await_value(conn,
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'assent'"
+                " AND (state = 'active' OR query ~ '^(PREPARE TRANSACTION|ROLLBACK$|COMMIT$)')",
+                "0");
+    PQfinish(conn);
+}
+
+static struct assent_call try_work(struct driver *d, unsigned n, const char *work, bool *ret_later)
+{
+    await_settled();
+    assert_int_equal(driver_begin(d, n), ASSENT_RM_OK);
+    return driver_try(d, ASSENT_OP_WORK, n, work, ASSENT_OP_PREPARE, ret_later);
+}
+
+/* An idle session for work, and one for ends. */
+static void warm_up(struct driver *d)
+{
+    expect_work(d, 90, "INSERT INTO kv VALUES (90, 1)");
+    expect(d, ASSENT_OP_PREPARE, 90, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_COMMIT, 90, ASSENT_RM_OK);
+}
+
+static void each_answer_comes_back_without_a_thread(void **state)
+{
+    struct driver *d = *state;
+    struct assent_call call;
+    bool later;
+
+    warm_up(d);
+    call = try_work(d, 1, "INSERT INTO kv VALUES (1, 1)", &later);
+    assert_true(later);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    assert_null(call.reply);
+    expect(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_OK);
+    /* An error of the work, of the end, of a branch that is not there. */
+    call = try_work(d, 2, "INSERT INTO kv VALUES (2, 2)\nINSERT INTO kv VALUES (3, -1)", &later);
+    assert_true(later);
+    assert_int_equal(call.result, ASSENT_RM_FAILED);
+    assert_non_null(strstr(call.reason, "statement 2: 23514: "));
+    expect(d, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_OK);
+    call = try_work(d, 3, "INSERT INTO kv VALUES (3, 1, 7), (4, 2, 7)", &later);
+    assert_true(later);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_PREPARE, 3, ASSENT_RM_REFUSED);
+    call = driver_try(d, ASSENT_OP_COMMIT, 3, NULL, ASSENT_OP_WORK, &later);
+    assert_true(later);
+    assert_int_equal(call.result, ASSENT_RM_NOT_FOUND);
+    call = driver_try(d, ASSENT_OP_COMMIT, 1, NULL, ASSENT_OP_WORK, &later);
+    assert_true(later);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED);
+}
+
+static void what_needs_more_than_an_idle_session_has_a_thread(void **state)
+{
+    static char big[20000];
+    const char *const works[] = {"SELECT 1", "{\"sql\": \"DELETE FROM kv\", \"rows\": 1}", big,
+                                 "INSERT INTO kv VALUES (5, 5)"};
+    struct driver *d = *state;
+    bool later;
+
+    warm_up(d);
+    snprintf(big, sizeof(big), "DELETE FROM kv /* %*s */", 17000, "");
+    for (unsigned n = 0; n < sizeof(works) / sizeof(works[0]); n++) {
+        if (n == 3) /* the only session */
+            expect_work(d, 91, "SELECT 1");
+        assert_int_equal(try_work(d, n, works[n], &later).result, ASSENT_RM_OK);
+        assert_false(later);
+        expect(d, ASSENT_OP_PREPARE, n, n == 0 ? ASSENT_RM_READ_ONLY : ASSENT_RM_OK);
+        assert_int_equal(driver_try(d, ASSENT_OP_COMMIT, n, NULL, ASSENT_OP_WORK, &later).result,
+                         n == 0 ? ASSENT_RM_NOT_FOUND : ASSENT_RM_OK);
+        assert_true(later);
+    }
+}
+
+static void a_session_lost_without_a_thread_proves_nothing(void **state)
+{
+    struct driver *d = *state;
+    bool later;
+
+    warm_up(d);
+    assert_int_equal(
+        try_work(d, 1, "INSERT INTO kv SELECT 1, 1 WHERE pg_terminate_backend(pg_backend_pid())",
+                 &later)
+            .result,
+        ASSENT_RM_UNAVAILABLE);
+    assert_true(later);
+    expect(d, ASSENT_OP_ROLLBACK, 1, ASSENT_RM_NOT_FOUND);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_VANISHED);
+}
+
+/* Every socket of this process takes a few KiB at a time. */
+static void narrow_sockets(void)
+{
+    int least = 1;
+
+    for (int fd = 3; fd < 256; fd++)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+}
+
+static void what_a_socket_does_not_take_at_once_follows(void **state)
+{
+    struct driver *d = *state;
+    char sql[16000];
+    bool later;
+
+    warm_up(d);
+    narrow_sockets();
+    snprintf(sql, sizeof(sql), "INSERT INTO kv VALUES (1, 1) /* %*s */", 15000, "");
+    assert_int_equal(try_work(d, 1, sql, &later).result, ASSENT_RM_OK);
+    assert_true(later);
+    expect(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_OK);
+}
+
+/* The loop does not wait for them, nor does closing. */
+static void calls_under_way_end_with_the_resource(void **state)
+{
+    struct driver *d = *state;
+    PGconn *conn = session();
+    struct assent_call calls[2] = {
+        {.operation = ASSENT_OP_WORK,
+         .id = driver_branch(1),
+         .work = "UPDATE kv SET v = 2",
+         .work_size = 19,
+         .timeout_ms = 5000,
+         .next = ASSENT_OP_PREPARE,
+         .no_reply = true,
+         .no_wait = true},
+        {.operation = ASSENT_OP_COMMIT, .id = driver_branch(2), .no_wait = true},
+    };
+
+    warm_up(d);
+    await_settled();
+    run(conn, "BEGIN");
+    run(conn, "UPDATE kv SET v = 1");
+    assert_int_equal(driver_begin(d, 1), ASSENT_RM_OK);
+    d->ops->work(d->resource, &calls[0]);
+    d->ops->commit(d->resource, &calls[1]);
+    assert_true(calls[0].later && calls[1].later);
+    driver_close(d);
+    run(conn, "ROLLBACK");
+    /* What was sent goes on in the server. */
+    await_value(conn, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'assent'",
+                "0");
+    PQfinish(conn);
+}
+
 /* --- what is left in a session ---------------------------------------------------------------- */
 
 /* Everything that a session can keep for itself, by functions as well, that hide it from who reads
@@ -280,6 +435,11 @@ int main(void)
         TEST(a_branch_of_which_more_must_be_known_is_prepared_after_its_work),
         TEST(work_that_fails_is_not_prepared_with_it),
         TEST(a_session_lost_with_work_and_end_on_the_way_proves_nothing),
+        TEST(each_answer_comes_back_without_a_thread),
+        TEST(what_needs_more_than_an_idle_session_has_a_thread),
+        TEST(a_session_lost_without_a_thread_proves_nothing),
+        TEST(what_a_socket_does_not_take_at_once_follows),
+        TEST(calls_under_way_end_with_the_resource),
         TEST(nothing_of_one_branch_is_left_for_the_next),
     };
 #undef TEST

@@ -1,6 +1,6 @@
 /*
  * test_workers_try.c: a resource that can be tried is called on the loop as far as nothing waits,
- * and goes on from there on a thread.
+ * and goes on from there on a thread, or by itself, as the resource says.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "runtime.h"
 #include "workers.h"
@@ -22,6 +24,10 @@ enum step { BEGIN, WORK, FINISH, EVIDENCE, STEPS };
 /* Notes for each step who did it, and refuses to do one of them at once. */
 struct fake {
     enum step waits; /* STEPS: none */
+    enum step later; /* goes on by itself; STEPS: none */
+    int fd;          /* an eventfd, readable when it does */
+    struct assent_call *under_way;
+    enum assent_rm_result result;
     unsigned done[STEPS], tried[STEPS];
     bool on_loop[STEPS];
     pthread_t loop;
@@ -35,9 +41,37 @@ static void take(struct fake *fake, enum step step, struct assent_call *call)
     call->would_wait = call->no_wait && step == fake->waits;
     if (call->would_wait)
         return;
+    if (call->no_wait && step == fake->later) {
+        assert_null(fake->under_way);
+        fake->under_way = call;
+        call->later = true;
+        return;
+    }
     fake->done[step]++;
     fake->on_loop[step] = pthread_equal(pthread_self(), fake->loop);
     call->result = ASSENT_RM_OK;
+}
+
+static int fake_descriptor(void *resource)
+{
+    struct fake *fake = resource;
+
+    return fake->fd;
+}
+
+static void fake_progress(void *resource, void (*answered)(struct assent_call *call, void *context),
+                          void *context)
+{
+    struct fake *fake = resource;
+    struct assent_call *call = fake->under_way;
+    uint64_t count;
+
+    assert_int_equal(read(fake->fd, &count, sizeof(count)), sizeof(count));
+    assert_non_null(call);
+    fake->under_way = NULL;
+    fake->done[fake->later]++;
+    call->result = fake->result;
+    answered(call, context);
 }
 
 static void fake_begin(void *resource, struct assent_call *call)
@@ -69,7 +103,7 @@ static void fake_batch(void *resource, struct assent_call **calls, size_t count)
 static const struct assent_resource_ops ops = {
     .size = sizeof(ops),
     .type = "fake",
-    .capabilities = ASSENT_CAP_EVIDENCE | ASSENT_CAP_BATCH | ASSENT_CAP_TRY,
+    .capabilities = ASSENT_CAP_EVIDENCE | ASSENT_CAP_BATCH | ASSENT_CAP_TRY | ASSENT_CAP_LATER,
     .begin = fake_begin,
     .work = fake_work,
     .prepare = fake_finish,
@@ -78,6 +112,8 @@ static const struct assent_resource_ops ops = {
     .evidence = fake_evidence,
     .forget = fake_finish,
     .batch = fake_batch,
+    .descriptor = fake_descriptor,
+    .progress = fake_progress,
 };
 
 struct bench {
@@ -85,6 +121,7 @@ struct bench {
     agent_handle resource;
     struct agent_workers *workers;
     struct agent_finisher *finisher;
+    enum assent_rm_result wanted;
     size_t done;
 };
 
@@ -93,7 +130,7 @@ static void done(struct agent_job *job, void *context)
     struct bench *bench = context;
 
     bench->done++;
-    assert_int_equal(job->call.result, ASSENT_RM_OK);
+    assert_int_equal(job->call.result, bench->wanted);
     agent_job_free(job);
 }
 
@@ -103,6 +140,8 @@ static struct bench *open_bench(enum step waits, bool opened)
 
     assert_non_null(bench);
     bench->fake.waits = waits;
+    bench->fake.later = STEPS;
+    bench->fake.fd = eventfd(0, EFD_NONBLOCK);
     bench->fake.loop = pthread_self();
     bench->resource = &bench->fake;
     assert_int_equal(agent_workers_new(2, done, bench, &bench->workers), 0);
@@ -116,6 +155,7 @@ static struct bench *open_bench(enum step waits, bool opened)
 static void close_bench(struct bench *bench)
 {
     agent_workers_free(bench->workers);
+    close(bench->fake.fd);
     free(bench);
 }
 
@@ -174,6 +214,74 @@ static void what_would_wait_goes_on_where_it_stopped(void **state)
     }
 }
 
+static void let_go_on(struct bench *bench, enum assent_rm_result result)
+{
+    uint64_t one = 1;
+
+    bench->fake.result = result;
+    assert_int_equal(write(bench->fake.fd, &one, sizeof(one)), sizeof(one));
+}
+
+/* No thread runs. */
+static void what_goes_on_by_itself_comes_back_by_its_descriptor(void **state)
+{
+    (void)state;
+    for (int later = WORK; later <= FINISH; later++) {
+        struct bench *bench = open_bench(STEPS, true);
+
+        bench->fake.later = (enum step)later;
+        submit_row(bench, ASSENT_OP_PREPARE);
+        assert_false(agent_workers_ready(bench->workers));
+        assert_int_equal(bench->fake.done[later], 0);
+        let_go_on(bench, ASSENT_RM_OK);
+        wait_done(bench, 1);
+        for (int step = BEGIN; step <= FINISH; step++)
+            assert_int_equal(bench->fake.done[step], 1);
+        close_bench(bench);
+    }
+}
+
+static void failed_work_that_went_on_ends_the_row(void **state)
+{
+    struct bench *bench = open_bench(STEPS, true);
+
+    (void)state;
+    bench->fake.later = WORK;
+    bench->wanted = ASSENT_RM_FAILED;
+    submit_row(bench, ASSENT_OP_PREPARE);
+    let_go_on(bench, ASSENT_RM_FAILED);
+    wait_done(bench, 1);
+    assert_int_equal(bench->fake.done[FINISH], 0);
+    close_bench(bench);
+}
+
+static void what_went_on_and_then_would_wait_has_a_thread(void **state)
+{
+    struct bench *bench = open_bench(FINISH, true);
+
+    (void)state;
+    bench->fake.later = WORK;
+    submit_row(bench, ASSENT_OP_PREPARE);
+    assert_int_equal(agent_workers_start(bench->workers), 0);
+    let_go_on(bench, ASSENT_RM_OK);
+    wait_done(bench, 1);
+    assert_true(bench->fake.done[WORK] == 1 && bench->fake.done[FINISH] == 1);
+    assert_false(bench->fake.on_loop[FINISH]);
+    close_bench(bench);
+}
+
+/* The resource is closed after that, and hands out nothing more. */
+static void calls_under_way_are_dropped_at_the_end(void **state)
+{
+    struct bench *bench = open_bench(STEPS, true);
+
+    (void)state;
+    bench->fake.later = FINISH;
+    submit_row(bench, ASSENT_OP_COMMIT);
+    assert_int_equal(agent_workers_pending(bench->workers), 1);
+    close_bench(bench);
+}
+
 static void nothing_is_tried_before_the_resource_is_open(void **state)
 {
     struct bench *bench = open_bench(STEPS, false);
@@ -204,6 +312,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_does_not_wait_is_done_on_the_loop),
         cmocka_unit_test(what_would_wait_goes_on_where_it_stopped),
+        cmocka_unit_test(what_goes_on_by_itself_comes_back_by_its_descriptor),
+        cmocka_unit_test(failed_work_that_went_on_ends_the_row),
+        cmocka_unit_test(what_went_on_and_then_would_wait_has_a_thread),
+        cmocka_unit_test(calls_under_way_are_dropped_at_the_end),
         cmocka_unit_test(nothing_is_tried_before_the_resource_is_open),
         cmocka_unit_test(evidence_is_asked_for_on_a_thread),
     };

@@ -40,6 +40,9 @@ enum assent_capabilities {
     /* Calls come first with no_wait set, on the agent's own loop: what can be done in memory at
      * once is spared the way to a thread and back. */
     ASSENT_CAP_TRY = 32,
+    /* With ASSENT_CAP_TRY: a call with no_wait may be under way afterwards, without a thread:
+     * descriptor and progress are there. */
+    ASSENT_CAP_LATER = 64,
 };
 
 enum assent_operation {
@@ -72,6 +75,7 @@ struct assent_call {
     char traceparent[ASSENT_TRACEPARENT_MAX + 1]; /* the application's; "" if it is not known */
     /* Filled by the operation: */
     bool would_wait;
+    bool later; /* no_wait and ASSENT_CAP_LATER: progress hands it out with its answer */
     enum assent_rm_result result;
     char reason[ASSENT_REASON_MAX + 1]; /* readable, if the result is not OK; may stay empty */
     void *reply;                        /* WORK: malloc'ed, taken over by the agent; or NULL */
@@ -146,6 +150,13 @@ struct assent_resource_ops {
      * commit, rollback and evidence are then called one by one, and batch for forget alone. 0 and
      * 1: one thread, and batch for all of them. At most ASSENT_FINISHERS_MAX. */
     uint32_t finishers;
+    /* Readable when a call under way can go on (ASSENT_CAP_LATER); one and the same from open to
+     * close. */
+    int (*descriptor)(void *resource);
+    /* On the agent's own loop, when it is readable: goes on with what is under way, without
+     * waiting, and hands out each call that is answered. Only then may that be called anew. */
+    void (*progress)(void *resource, void (*answered)(struct assent_call *call, void *context),
+                     void *context);
 };
 
 /* A table that was built against an older header is shorter. */
