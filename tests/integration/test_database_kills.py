@@ -38,7 +38,8 @@ def start(cluster, kind, servers):
     cluster.add_coordinator(prepare_timeout="2s", precommit_timeout="10m").start()
     for name, server in servers.items():
         server.start()
-        cluster.add_agent(name, [kind.resource(server, "bank")], work_timeout="1s")
+        # A session whose agent was killed may prepare late; its branch is found by looking again.
+        cluster.add_agent(name, [kind.resource(server, "bank")], work_timeout="1s", recover="2s")
     bank = kind({name: (server, "bank") for name, server in servers.items()}, 256)
     bank.open()
     for agent in cluster.agents.values():

@@ -206,6 +206,23 @@ def test_server_away_in_doubt_then_back(cluster, kind, own_server, decided):
     assert banks.balances() == ((70, 130) if decided else (100, 100))
 
 
+def test_silent_server_aborts_at_the_deadline(cluster, kind, own_server):
+    """Both branches are under way, with their end, when the server stops answering, its connections
+    whole: the transaction aborts at its deadline, the agents go on with what needs no server, and
+    once it answers again, whatever it has prepared meanwhile is rolled back (13, 16)."""
+    banks = kind(cluster, own_server).start()
+    banks.run_bare(30, expect=ctl.DONE)  # sessions are there
+    own_server.pause()
+    cluster.ctl.run(*banks.bare(30), expect=ctl.ABORTED)
+    for agent in cluster.agents.values():
+        under_way = ctl.Ctl(agent.address)("participants", "branches", expect=0).json["branches"]
+        assert len(under_way) == 1
+    own_server.go_on()
+    banks.run_bare(30, expect=ctl.DONE)
+    banks.wait_obeyed()
+    assert banks.balances() == (40, 160)
+
+
 def test_branch_lost_in_a_restore_is_seen(cluster, kind, own_server):
     """The database is put back to a copy from before the branch was prepared: its commit finds
     neither branch nor marker, and nobody knows what became of it. That is not taken for success,

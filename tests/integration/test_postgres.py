@@ -58,3 +58,22 @@ def test_full_list_of_prepared_transactions_refuses_by_name(cluster, own_server)
     done = banks.run(30, expect=ctl.ABORTED)
     assert "maximum number of prepared transactions reached" in done.json["reason"]
     assert banks.balances() == (100, 100)
+
+
+def test_calls_without_an_answer_end_with_their_sessions(cluster, own_server):
+    """A server that stays silent for longer than any call waits, with branches under way that no
+    thread waits for: each call ends at a deadline of its own, its session goes, and the server's
+    list and the marker tell what became of the branch: the sessions that were given up still find
+    their work in the socket when the server goes on, and prepare it or not (16, 21)."""
+    own_server.start()
+    banks = PostgresBanks(cluster, own_server).start()
+    banks.run_bare(30, expect=ctl.DONE)
+    own_server.pause()
+    cluster.ctl.run(*banks.bare(30), expect=ctl.ABORTED)
+    for agent in cluster.agents.values():
+        agent.process.wait_line("resource_call", pattern="no answer in time", seconds=45)
+    own_server.go_on()
+    cluster.wait_up()
+    banks.run_bare(30, expect=ctl.DONE)
+    banks.wait_obeyed()
+    assert banks.balances() == (40, 160)

@@ -47,6 +47,15 @@ class Banks:
         options = ["--wait", *how.pop("options", [])]
         return self.cluster.ctl.run(*self.move(amount), options=options, **how)
 
+    @staticmethod
+    def bare(amount):
+        """As move; but nothing has to be known before the vote, so it goes out with the work."""
+        return [("bank-a", f"UPDATE account SET balance = balance - {amount} WHERE name = 'a'"),
+                ("bank-b", f"UPDATE account SET balance = balance + {amount} WHERE name = 'b'")]
+
+    def run_bare(self, amount, **how):
+        return self.cluster.ctl.run(*self.bare(amount), options=["--wait"], **how)
+
     def sql(self, name, statement):
         return self.server.sql(statement, self.databases[name])
 

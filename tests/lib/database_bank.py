@@ -25,9 +25,11 @@ class DatabaseBank(Bank):
 
     @classmethod
     def transfer(cls, ident, source, target, from_account, to_account, amount):
+        """One side looks at its rows before it votes, the other has its end sent with its work."""
         def work(account, change, side):
+            looks = {"rows": 1} if side == "out" else {}
             return json.dumps([
-                {"sql": cls.ADD, "params": [change, account], "rows": 1},
+                {"sql": cls.ADD, "params": [change, account], **looks},
                 {"sql": cls.MARK, "params": [ident, side]}])
         return [(source, work(from_account, -amount, "out")),
                 (target, work(to_account, amount, "in"))]

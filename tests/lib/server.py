@@ -33,13 +33,18 @@ def _children(pid):
         return []
 
 
-def _gone(pid):
-    """Not there, or a zombie that holds nothing."""
+def _state(pid):
+    """As /proc has it; X: it is not there."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
+        return "X"
+    return stat.rpartition(")")[2].split()[0]
+
+
+def _gone(pid):
+    """Not there, or a zombie that holds nothing."""
+    return _state(pid) in "ZX"
 
 
 class Server:
@@ -55,18 +60,31 @@ class Server:
         if os.getuid() == 0:
             os.chown(self.directory, pwd.getpwnam("nobody").pw_uid, -1)
 
-    def kill(self):
-        """kill -9 of every process of it, as a crash of the whole server: stopped first, so that
-        none is born meanwhile and none cleans up."""
-        if not self.process.running():
-            return
+    def _signal(self, number):
+        """To every process of it; the first is stopped first, so that none is born meanwhile and
+        none cleans up. The others."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        wait_until(lambda: _state(self.process.pid) in "TZX", "the server's first process stands")
         children = _children(self.process.pid)
         for pid in [self.process.pid, *children]:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
             except ProcessLookupError:
                 pass
+        return children
+
+    def pause(self):
+        """It is silent, and its connections stand."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self._signal(signal.SIGCONT)
+
+    def kill(self):
+        """kill -9 of every process of it, as a crash of the whole server."""
+        if not self.process.running():
+            return
+        children = self._signal(signal.SIGKILL)
         self.process.wait_end()
         for pid in children:
             wait_until(lambda pid=pid: _gone(pid), f"server process {pid} is gone")
