@@ -60,7 +60,7 @@ static struct transaction *begin(struct session *session, uint64_t request,
                                  const struct assent_wire_begin *begin, uint32_t branch_max)
 {
     struct server *server = session->server;
-    uint64_t timeout_ms = begin->timeout_ms;
+    uint64_t timeout_ms = begin->timeout_ms, wall_ms = assent_wall_ms();
     struct assent_gtrid gtrid;
     struct transaction *t;
 
@@ -69,8 +69,8 @@ static struct transaction *begin(struct session *session, uint64_t request,
     if (timeout_ms > server->options.timeout_max_ms)
         timeout_ms = server->options.timeout_max_ms;
     ASSENT_ASSERT(server->sequence <= ASSENT_SEQUENCE_MAX);
-    gtrid = assent_gtrid_make(assent_wall_ms(), (uint16_t)server->options.id,
-                              server->coord.incarnation, server->sequence);
+    gtrid = assent_gtrid_make(wall_ms, (uint16_t)server->options.id, server->coord.incarnation,
+                              server->sequence);
     t = transactions_add(&server->transactions, &gtrid, branch_max);
     if (t == NULL || !keys_add(&server->keys, begin->key, &gtrid)) {
         if (t != NULL)
@@ -81,7 +81,7 @@ static struct transaction *begin(struct session *session, uint64_t request,
     server->sequence++;
     server->metrics.begun++;
     t->begun_ms = assent_now_ms();
-    t->begun_wall_ms = assent_wall_ms();
+    t->begun_wall_ms = wall_ms;
     transactions_set_text(&t->key, begin->key);
     transactions_set_text(&t->traceparent, begin->traceparent);
     assent_coord_init(&t->machine, &gtrid,
@@ -90,7 +90,7 @@ static struct transaction *begin(struct session *session, uint64_t request,
                                                    .keyed = t->key[0] != '\0',
                                                    .deadline_ms = t->begun_ms + timeout_ms,
                                                    .seed = assent_rng_next(&server->rng)});
-    transactions_arm(t);
+    transactions_arm(t, t->begun_ms);
     return t;
 }
 

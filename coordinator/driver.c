@@ -217,6 +217,14 @@ static void alarm(struct server *server, const struct transaction *t, uint32_t b
                assent_log_quote(assent_branch_result_name((int)b->result)));
 }
 
+/* What has ended is kept by participants until they hear of it: under load more often than with
+ * each heartbeat, yet with few messages for each transaction. */
+static void tell_ended(struct server *server)
+{
+    if (server_ended_below(server) - server->told_below >= 1024 + 16 * server->participants.count)
+        session_ping_participants(server);
+}
+
 static void end(struct server *server, struct transaction *t)
 {
     char text[ASSENT_GTRID_TEXT + 1];
@@ -230,6 +238,7 @@ static void end(struct server *server, struct transaction *t)
     server->unacknowledged +=
         t->machine.outcome == ASSENT_OUTCOME_MIXED || t->machine.outcome == ASSENT_OUTCOME_HAZARD;
     transactions_remove(t);
+    tell_ended(server);
 }
 
 static bool needs_work(enum assent_coord_phase phase)
@@ -283,7 +292,7 @@ void driver_carry_out(struct server *server, struct transaction *t, uint64_t now
     if (ended)
         end(server, t);
     else
-        transactions_arm(t);
+        transactions_arm(t, now_ms);
 }
 
 /* --- in: events --- */
@@ -360,7 +369,8 @@ void driver_step(struct server *server, struct transaction *t, struct assent_coo
     struct assent_coord *m = &t->machine;
     enum assent_outcome before = m->outcome;
 
-    event->now_ms = assent_now_ms();
+    if (event->now_ms == 0)
+        event->now_ms = assent_now_ms();
     assent_coord_step(m, &server->coord, event, &server->actions);
     if (event->kind == ASSENT_COORD_EV_MESSAGE && event->message.branch <= m->branch_count) {
         const struct assent_coord_branch *b = &m->branches[event->message.branch - 1];
@@ -390,6 +400,8 @@ int driver_enlist(struct server *server, struct transaction *t,
         .participant = participant->number,
         .epoch = participant->epoch,
         .has_work = path == WORK_WITH_PREPARE,
+        /* A one-shot names its branches as it begins. */
+        .now_ms = path == WORK_WITH_PREPARE ? t->begun_ms : 0,
         /* What the application has prepared itself is past one phase. */
         .one_phase = !own && (participant->capabilities & ASSENT_CAP_ONE_PHASE) != 0,
     };
@@ -414,8 +426,10 @@ int driver_enlist(struct server *server, struct transaction *t,
 
 void driver_commit(struct server *server, struct transaction *t)
 {
-    t->asked_ms = elapsed_ms(t, assent_now_ms());
-    driver_step(server, t, &(struct assent_coord_event){.kind = ASSENT_COORD_EV_COMMIT}, NULL);
+    struct assent_coord_event event = {.kind = ASSENT_COORD_EV_COMMIT, .now_ms = assent_now_ms()};
+
+    t->asked_ms = elapsed_ms(t, event.now_ms);
+    driver_step(server, t, &event, NULL);
 }
 
 void driver_rollback(struct server *server, struct transaction *t, enum assent_reason reason)

@@ -16,8 +16,8 @@ struct server;
 struct participant;
 struct session;
 
-/* Gives the event (now_ms is filled in) to the machine. text: the participant's words beside it, or
- * NULL. */
+/* Gives the event (now_ms is filled in if it is 0) to the machine. text: the participant's words
+ * beside it, or NULL. */
 void driver_step(struct server *server, struct transaction *transaction,
                  struct assent_coord_event *event, const char *text);
 /* Carries out server->actions, which a step or recovery has filled at now_ms. */

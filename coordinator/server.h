@@ -70,6 +70,7 @@ struct server {
     uint64_t rng;            /* seeds the machines' jitter */
     uint64_t life;           /* random: two that have the same incarnation are told apart */
     uint64_t audit_last;     /* number of the last record of a manual act */
+    uint64_t told_below;     /* server_ended_below() when all participants were told */
     uint64_t unacknowledged; /* outcomes that are mixed or a hazard, and nobody has seen to */
     bool restored;           /* a participant has seen this log further on than it is */
     uint32_t accepted;       /* what was lost before this incarnation is accepted */

@@ -401,6 +401,7 @@ void session_ping_participants(struct server *server)
 {
     struct session *session;
 
+    server->told_below = server_ended_below(server);
     TAILQ_FOREACH (session, &server->sessions, link)
         if (session->state == SESSION_UP && session->role == ASSENT_ROLE_PARTICIPANT)
             ping(session);

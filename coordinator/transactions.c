@@ -6,8 +6,6 @@
 
 #include "gtrid.h"
 
-#define UNUSED_MAX 4096
-
 /* Orders are given one after the other, so their last bits spread them evenly, and neighbours in
  * time are neighbours in the index. */
 #undef HASH_FUNCTION
@@ -25,10 +23,22 @@ struct assent_gtrid gtrid_of_order(uint64_t order, uint16_t coordinator)
     return assent_gtrid_make(0, coordinator, (uint32_t)(order >> 40), order & ASSENT_SEQUENCE_MAX);
 }
 
+/* In one piece: the transaction, its machine's branches, and from here on their contexts. */
+static size_t contexts_at(size_t branch_max)
+{
+    size_t size = offsetof(struct transaction, machine.branches) +
+                  branch_max * sizeof(struct assent_coord_branch);
+
+    return (size + 7) & ~(size_t)7;
+}
+
 void transactions_init(struct transactions *table, struct event_base *base,
                        void (*due)(struct transaction *transaction, void *context), void *context)
 {
     *table = (struct transactions){.base = base, .due = due, .context = context};
+    for (size_t i = 0; i < BRANCH_SIZES; i++)
+        assent_pool_init(&table->pools[i],
+                         contexts_at(1u << i) + (1u << i) * sizeof(struct branch_context));
 }
 
 void transactions_fini(struct transactions *table)
@@ -38,11 +48,7 @@ void transactions_fini(struct transactions *table)
     HASH_ITER (hh, table->by_order, t, next)
         transactions_remove(t);
     for (size_t i = 0; i < BRANCH_SIZES; i++)
-        while ((t = table->unused[i]) != NULL) {
-            table->unused[i] = t->of_owner.tqe_next;
-            free(t);
-        }
-    table->unused_count = 0;
+        assent_pool_fini(&table->pools[i]);
 }
 
 size_t transactions_count(const struct transactions *table)
@@ -53,13 +59,14 @@ size_t transactions_count(const struct transactions *table)
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
     struct transaction *t = context;
+    uint64_t now_ms = assent_now_ms();
 
     (void)fd;
     (void)what;
     t->armed_ms = ASSENT_NO_TIMER;
     /* Early, because the machine has moved its timer since: wait for the rest. */
-    if (assent_now_ms() < t->machine.timer_ms)
-        transactions_arm(t);
+    if (now_ms < t->machine.timer_ms)
+        transactions_arm(t, now_ms);
     else
         t->table->due(t, t->table->context);
 }
@@ -73,37 +80,16 @@ static size_t size_class(uint32_t branch_max)
     return i;
 }
 
-/* In one piece: the transaction, its machine's branches, their contexts. */
-static struct transaction *take_memory(struct transactions *table, size_t class)
-{
-    uint32_t branch_max = 1u << class;
-    size_t size = offsetof(struct transaction, machine.branches) +
-                  branch_max * sizeof(struct assent_coord_branch);
-    size_t contexts_at = (size + 7) & ~(size_t)7;
-    struct transaction *t = table->unused[class];
-
-    size = contexts_at + branch_max * sizeof(struct branch_context);
-    if (t != NULL) {
-        table->unused[class] = t->of_owner.tqe_next;
-        table->unused_count--;
-    } else {
-        t = malloc(size);
-        if (t == NULL)
-            return NULL;
-    }
-    memset(t, 0, size);
-    t->branch_max = branch_max;
-    t->branches = (struct branch_context *)(void *)((char *)t + contexts_at);
-    return t;
-}
-
 struct transaction *transactions_add(struct transactions *table, const struct assent_gtrid *gtrid,
                                      uint32_t branch_max)
 {
-    struct transaction *t = take_memory(table, size_class(branch_max));
+    size_t class = size_class(branch_max);
+    struct transaction *t = assent_pool_take(&table->pools[class]);
 
     if (t == NULL)
         return NULL;
+    t->branch_max = 1u << class;
+    t->branches = (struct branch_context *)(void *)((char *)t + contexts_at(t->branch_max));
     t->table = table;
     t->order = gtrid_order(gtrid);
     t->armed_ms = ASSENT_NO_TIMER;
@@ -144,13 +130,7 @@ void transactions_remove(struct transaction *t)
     transactions_set_text(&t->traceparent, "");
     transactions_set_text(&t->reason_text, "");
     HASH_DEL(table->by_order, t);
-    if (table->unused_count == UNUSED_MAX) {
-        free(t);
-        return;
-    }
-    t->of_owner.tqe_next = table->unused[class];
-    table->unused[class] = t;
-    table->unused_count++;
+    assent_pool_give(&table->pools[class], t);
 }
 
 struct transaction *transactions_find_order(const struct transactions *table, uint64_t order)
@@ -207,15 +187,14 @@ void transactions_walk_stop(struct transactions_walk *walk)
     LIST_REMOVE(walk, link);
 }
 
-void transactions_arm(struct transaction *t)
+void transactions_arm(struct transaction *t, uint64_t now_ms)
 {
-    uint64_t now_ms, wait_ms;
+    uint64_t wait_ms;
     struct timeval wait;
 
     /* A timer that fires early is armed again then, which is cheaper than moving it each step. */
     if (t->machine.timer_ms == ASSENT_NO_TIMER || t->armed_ms <= t->machine.timer_ms)
         return;
-    now_ms = assent_now_ms();
     wait_ms = t->machine.timer_ms > now_ms ? t->machine.timer_ms - now_ms : 0;
     wait.tv_sec = (time_t)(wait_ms / 1000);
     wait.tv_usec = (suseconds_t)(wait_ms % 1000 * 1000);

@@ -18,6 +18,7 @@
 #include "hash.h"
 
 #include "coordinator.h"
+#include "pool.h"
 
 struct session;
 struct transaction;
@@ -76,8 +77,7 @@ struct transactions {
     struct transaction *by_order; /* in rising order from the head, unless unsorted */
     uint64_t highest;             /* order of all that were added */
     bool unsorted;
-    struct transaction *unused[BRANCH_SIZES]; /* linked by of_owner.tqe_next */
-    size_t unused_count;
+    struct assent_pool pools[BRANCH_SIZES];
     size_t work_bytes; /* held by all of them */
     struct event_base *base;
     void (*due)(struct transaction *transaction, void *context);
@@ -110,7 +110,7 @@ struct transaction *transactions_walk_next(struct transactions_walk *walk);
 void transactions_walk_stop(struct transactions_walk *walk);
 
 /* Sets the timer to machine.timer_ms. No system call; at most O(log n). */
-void transactions_arm(struct transaction *transaction);
+void transactions_arm(struct transaction *transaction, uint64_t now_ms);
 /* Makes one of its texts a copy of another text; without memory the process ends. */
 void transactions_set_text(const char **text, const char *to);
 /* Copies one-shot work for a branch: false when there is no memory. */

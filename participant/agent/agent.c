@@ -356,6 +356,7 @@ int assent_participant_new(const struct assent_participant_options *options,
         return ASSENT_E_NOMEM;
     }
     agent->stop_fd = -1;
+    agent_branches_init(&agent->branches);
     assent_random_bytes(&agent->seed, sizeof(agent->seed));
     result = agent_settings_copy(options, &agent->options, error, error_size);
     if (result == 0)

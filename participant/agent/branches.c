@@ -1,6 +1,7 @@
 /* branches.c: the table of branches and of coordinator logs, see branches.h. */
 #include "branches.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,26 @@
 
 _Static_assert(sizeof(struct assent_branch_id) == ASSENT_BRANCH_ID_BYTES,
                "a branch id is hashed as bytes, so it may have no padding");
+
+/* Of a branch id: a coordinator gives sequences, at the end of the gtrid, one after the other, so
+ * they spread evenly and keep neighbours in time together. Log ids are random everywhere. */
+static unsigned hash(const uint8_t *key, size_t size)
+{
+    uint32_t sequence, branch;
+
+    memcpy(&sequence, key + size - sizeof(branch) - sizeof(sequence), sizeof(sequence));
+    memcpy(&branch, key + size - sizeof(branch), sizeof(branch));
+    return be32toh(sequence) + branch;
+}
+
+#undef HASH_FUNCTION
+#define HASH_FUNCTION(key, size, value) ((value) = hash((const uint8_t *)(key), (size)))
+
+void agent_branches_init(struct agent_branches *branches)
+{
+    *branches = (struct agent_branches){.by_id = NULL};
+    assent_pool_init(&branches->pool, sizeof(struct agent_branch));
+}
 
 struct coordinator_log *agent_branches_find_log(const struct agent_branches *branches,
                                                 const uint8_t id[ASSENT_LOG_ID_BYTES])
@@ -52,7 +73,7 @@ struct agent_branch *agent_branches_add(struct agent_branches *branches,
                                         struct coordinator_log *log,
                                         const struct assent_branch_id *id)
 {
-    struct agent_branch *branch = calloc(1, sizeof(*branch));
+    struct agent_branch *branch = assent_pool_take(&branches->pool);
 
     if (!branch)
         return NULL;
@@ -110,7 +131,7 @@ static void free_branch(struct agent_branches *branches, struct agent_branch *br
     branches->count--;
     drop_peers(branch);
     free(branch->reason_text);
-    free(branch);
+    assent_pool_give(&branches->pool, branch);
 }
 
 void agent_branches_remove(struct agent_branches *branches, struct agent_branch *branch)
@@ -128,6 +149,7 @@ void agent_branches_fini(struct agent_branches *branches)
 
     HASH_ITER (hh, branches->by_id, branch, next_branch)
         free_branch(branches, branch);
+    assent_pool_fini(&branches->pool);
     HASH_ITER (hh, branches->logs, log, next_log) {
         HASH_DEL(branches->logs, log);
         while (!STAILQ_EMPTY(&log->forget_again)) {

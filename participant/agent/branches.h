@@ -15,6 +15,7 @@
 #include "gtrid.h"
 #include "hash.h"
 #include "participant.h"
+#include "pool.h"
 #include "workers.h"
 
 /* Coordinator logs that one agent deals with over its life; each is a few hundred bytes. */
@@ -70,8 +71,10 @@ struct agent_branches {
     struct agent_branch *by_id;
     struct coordinator_log *logs;
     size_t count;
+    struct assent_pool pool;
 };
 
+void agent_branches_init(struct agent_branches *branches);
 /* The log with that id, made if it is new: NULL beyond AGENT_LOGS_MAX. */
 struct coordinator_log *agent_branches_log(struct agent_branches *branches,
                                            const uint8_t id[ASSENT_LOG_ID_BYTES]);

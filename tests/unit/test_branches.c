@@ -41,13 +41,14 @@ static size_t length(const struct agent_branch_list *list)
 
 static void each_part_of_the_id_tells_branches_apart(void **state)
 {
-    struct agent_branches branches = {0};
+    struct agent_branches branches;
     struct assent_branch_id ids[] = {make_id(1, 1, 1), make_id(1, 1, 2), make_id(1, 2, 1),
                                      make_id(2, 1, 1)};
     struct assent_branch_id unknown = make_id(2, 2, 1);
     struct agent_branch *added[4];
 
     (void)state;
+    agent_branches_init(&branches);
     for (int i = 0; i < 4; i++)
         added[i] = add(&branches, &ids[i]);
     for (int i = 0; i < 4; i++)
@@ -62,11 +63,13 @@ static void each_part_of_the_id_tells_branches_apart(void **state)
 
 static void a_final_branch_is_a_tombstone_until_it_opens_again(void **state)
 {
-    struct agent_branches branches = {0};
+    struct agent_branches branches;
     struct assent_branch_id id = make_id(1, 1, 1), other = make_id(1, 2, 1);
-    struct agent_branch *branch = add(&branches, &id);
+    struct agent_branch *branch;
 
     (void)state;
+    agent_branches_init(&branches);
+    branch = add(&branches, &id);
     add(&branches, &other);
     branch->machine.phase = ASSENT_PART_COMMITTED;
     agent_branches_settle(branch);
@@ -82,14 +85,16 @@ static void a_final_branch_is_a_tombstone_until_it_opens_again(void **state)
 
 static void closed_follows_the_order_of_one_log_and_not_the_clock(void **state)
 {
-    struct agent_branches branches = {0};
+    struct agent_branches branches;
     struct assent_branch_id id = make_id(1, 1, 1);
-    struct coordinator_log *log = agent_branches_log(&branches, id.log_id);
+    struct coordinator_log *log;
     struct assent_gtrid early = assent_gtrid_make(9, 1, 7, 99),
                         late = assent_gtrid_make(1, 1, 8, 0);
     struct assent_gtrid same = assent_gtrid_make(5, 1, 7, 100);
 
     (void)state;
+    agent_branches_init(&branches);
+    log = agent_branches_log(&branches, id.log_id);
     assert_non_null(log);
     assert_false(agent_branches_closed(log, &early));
     log->has_ended_below = true;
@@ -102,10 +107,11 @@ static void closed_follows_the_order_of_one_log_and_not_the_clock(void **state)
 
 static void coordinator_logs_are_bounded(void **state)
 {
-    struct agent_branches branches = {0};
+    struct agent_branches branches;
     uint8_t id[ASSENT_LOG_ID_BYTES] = {0};
 
     (void)state;
+    agent_branches_init(&branches);
     for (int i = 0; i < AGENT_LOGS_MAX; i++) {
         id[0] = (uint8_t)i;
         id[1] = 1;

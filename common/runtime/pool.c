@@ -1,0 +1,57 @@
+/* pool.c: see pool.h. */
+#include "pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
+/* Kept at most; what a rare peak took goes back. Nothing is kept where AddressSanitizer is to see
+ * that memory is used after it was given back. */
+#ifdef __SANITIZE_ADDRESS__
+#define UNUSED_MAX 0
+#else
+#define UNUSED_MAX 4096
+#endif
+
+void assent_pool_init(struct assent_pool *pool, size_t size)
+{
+    *pool = (struct assent_pool){.size = size};
+}
+
+void *assent_pool_take(struct assent_pool *pool)
+{
+    void *memory = pool->unused;
+
+    if (memory == NULL)
+        return calloc(1, pool->size);
+    memcpy(&pool->unused, memory, sizeof(pool->unused));
+    pool->count--;
+    return memset(memory, 0, pool->size);
+}
+
+void assent_pool_give(struct assent_pool *pool, void *memory)
+{
+    if (pool->count >= UNUSED_MAX) {
+        free(memory);
+        return;
+    }
+    memcpy(memory, &pool->unused, sizeof(pool->unused));
+    pool->unused = memory;
+    pool->count++;
+}
+
+void assent_pool_fini(struct assent_pool *pool)
+{
+    void *memory;
+
+    while ((memory = pool->unused) != NULL) {
+        memcpy(&pool->unused, memory, sizeof(pool->unused));
+        free(memory);
+    }
+    pool->count = 0;
+}

@@ -1,0 +1,24 @@
+/*
+ * pool.h: memory of one size that is taken and given back all the time, without the allocator in
+ * between. Deliberately not here: threads (a pool belongs to one).
+ *
+ * Life: init -> take and give, any number of times -> fini, which frees what was given back.
+ */
+#ifndef ASSENT_RUNTIME_POOL_H
+#define ASSENT_RUNTIME_POOL_H
+
+#include <stddef.h>
+
+struct assent_pool {
+    void *unused; /* each begins with the address of the next */
+    size_t count, size;
+};
+
+/* size: at least a pointer's. */
+void assent_pool_init(struct assent_pool *pool, size_t size);
+/* Zeroed; NULL without memory. The caller gives it back to this pool. */
+void *assent_pool_take(struct assent_pool *pool);
+void assent_pool_give(struct assent_pool *pool, void *memory);
+void assent_pool_fini(struct assent_pool *pool);
+
+#endif
