@@ -189,14 +189,19 @@ static void work(void *resource, struct assent_call *call)
         return;
     if (branch == NULL)
         kv_answer(call, ASSENT_RM_REFUSED, "no such branch");
+    else if (call->no_wait && (branch->holds != NULL || call->work_size > KV_TRY_BYTES_MAX))
+        call->would_wait = true;
     else
         kv_work(kv, branch, call);
 }
 
-/* The call says which: prepare, commit, one-phase commit, rollback or forget. */
+/* The call says which: prepare, commit, one-phase commit, rollback or forget. They wait for the
+ * disk. */
 static void finish(void *resource, struct assent_call *call)
 {
-    kv_batch(resource, &call, 1);
+    call->would_wait = call->no_wait;
+    if (!call->would_wait)
+        kv_batch(resource, &call, 1);
 }
 
 static void batch(void *resource, struct assent_call **calls, size_t count)
@@ -394,8 +399,8 @@ static int query(void *resource, const char *command, char **ret_json, char *err
 const struct assent_resource_ops assent_resource_kv = {
     .size = sizeof(struct assent_resource_ops),
     .type = "kv",
-    .capabilities =
-        ASSENT_CAP_PREPARED_LIST | ASSENT_CAP_EVIDENCE | ASSENT_CAP_ONE_PHASE | ASSENT_CAP_BATCH,
+    .capabilities = ASSENT_CAP_PREPARED_LIST | ASSENT_CAP_EVIDENCE | ASSENT_CAP_ONE_PHASE |
+                    ASSENT_CAP_BATCH | ASSENT_CAP_TRY,
     .open = open_kv,
     .close = close_kv,
     .begin = begin,

@@ -34,6 +34,7 @@
 #define KV_BRANCHES_MAX     100000u
 #define KV_BRANCH_BYTES_MAX (1u << 20)   /* keys and values that one branch holds */
 #define KV_COMMANDS_MAX     10000u       /* of one piece of work */
+#define KV_TRY_BYTES_MAX    4096u        /* of work that runs on the agent's loop */
 #define KV_REPLY_BYTES_MAX  (512u << 10) /* keys and values in one reply */
 #define KV_DUMP_ENTRIES_MAX 10000u
 #define KV_FORGETS_MAX      1024u
@@ -126,7 +127,8 @@ ASSENT_CHECKED int kv_branch_encode(const struct kv_branch *branch, void **ret_b
 ASSENT_CHECKED int kv_branch_decode(struct kv *kv, struct kv_branch *branch, const void *body,
                                     size_t size);
 
-/* kv_work.c */
+/* kv_work.c. With call->no_wait, for a branch that holds nothing: if a lock is taken, would_wait,
+ * and nothing is held. */
 void kv_work(struct kv *kv, struct kv_branch *branch, struct assent_call *call);
 
 /* kv_batch.c */

@@ -150,6 +150,7 @@ static bool lock_key(struct work *work, enum kv_mode mode, struct kv_hold **ret_
 {
     struct kv_branch *branch = work->branch;
     uint64_t now_ms = assent_now_ms(), wait_ms = work->kv->lock_wait_ms;
+    bool no_wait = work->call->no_wait;
     struct assent_branch_id holder;
     char gtrid[ASSENT_GTRID_TEXT + 1];
     struct kv_hold *hold;
@@ -167,8 +168,12 @@ static bool lock_key(struct work *work, enum kv_mode mode, struct kv_hold **ret_
         wait_ms = 0;
     else if (wait_ms > work->deadline_ms - now_ms)
         wait_ms = work->deadline_ms - now_ms;
-    r = kv_lock(&work->kv->locks, branch, work->key.data, work->key.size, mode, wait_ms, ret_hold,
-                &holder);
+    r = kv_lock(&work->kv->locks, branch, work->key.data, work->key.size, mode,
+                no_wait ? 0 : wait_ms, ret_hold, &holder);
+    if (r == ASSENT_E_TIMEOUT && no_wait) {
+        work->call->would_wait = true;
+        return false;
+    }
     if (r == ASSENT_E_TIMEOUT) {
         assent_gtrid_format(&holder.gtrid, gtrid);
         return FAIL(work, "%.*s: locked by %s branch %u for %" PRIu64 " ms",
@@ -501,6 +506,7 @@ static bool reply(struct work *work)
 void kv_work(struct kv *kv, struct kv_branch *branch, struct assent_call *call)
 {
     struct work work = {.kv = kv, .branch = branch, .call = call, .command = ""};
+    bool done;
 
     if (branch->failed) {
         kv_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
@@ -512,9 +518,13 @@ void kv_work(struct kv *kv, struct kv_branch *branch, struct assent_call *call)
     }
     if (!call->no_reply)
         work.results = json_array();
-    if (!(work.results != NULL || call->no_reply
-              ? is_utf8(&work) && run_lines(&work) && reply(&work)
-              : FAIL(&work, "out of memory"))) {
+    done = work.results != NULL || call->no_reply
+               ? is_utf8(&work) && run_lines(&work) && reply(&work)
+               : FAIL(&work, "out of memory");
+    if (call->would_wait) {
+        kv_unlock_all(&kv->locks, branch);
+        branch->bytes = 0;
+    } else if (!done) {
         branch->failed = true;
         memcpy(branch->reason, call->reason, sizeof(branch->reason));
     }

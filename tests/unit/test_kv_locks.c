@@ -320,6 +320,60 @@ static void concurrent_increments_are_never_lost(void **state)
     assert_int_equal(sum, 2 * committed);
 }
 
+/* As the agent's loop asks. */
+static struct assent_call try(struct driver *d, unsigned n, const char *text)
+{
+    struct assent_call call = {.operation = ASSENT_OP_WORK,
+                               .id = driver_branch(n),
+                               .work = text,
+                               .work_size = strlen(text),
+                               .timeout_ms = 20000,
+                               .no_wait = true,
+                               .no_reply = true};
+
+    assert_int_equal(driver_begin(d, n), ASSENT_RM_OK);
+    d->ops->work(d->resource, &call);
+    return call;
+}
+
+static void what_is_tried_waits_for_nobody(void **state)
+{
+    struct driver *d = *state;
+    struct assent_call prepare = {
+        .operation = ASSENT_OP_PREPARE, .id = driver_branch(2), .no_wait = true};
+    struct assent_call call = try(d, 1, "put a 1\nput b 1");
+
+    assert_false(call.would_wait);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    /* c is free, b is taken: neither is held afterwards, and the branch is as it was. */
+    assert_true(try(d, 2, "put c 2\nadd b 2").would_wait);
+    call = try(d, 3, "put c 3");
+    assert_false(call.would_wait);
+    expect(d, ASSENT_OP_ONE_PHASE, 3, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_ONE_PHASE, 1, ASSENT_RM_OK);
+    expect_work(d, 2, "put c 2\nadd b 2");
+    /* Nor is what comes on top of other work tried, nor what needs the disk. */
+    assert_true(try(d, 2, "put d 2").would_wait);
+    d->ops->prepare(d->resource, &prepare);
+    assert_true(prepare.would_wait);
+    expect(d, ASSENT_OP_ONE_PHASE, 2, ASSENT_RM_OK);
+    expect_reply(d, 4, "get b\nget c\nget d",
+                 "{\"results\":[{\"command\":\"get\",\"key\":\"b\",\"value\":\"3\"},"
+                 "{\"command\":\"get\",\"key\":\"c\",\"value\":\"2\"},"
+                 "{\"command\":\"get\",\"key\":\"d\",\"value\":null}]}");
+}
+
+static void what_is_tried_fails_as_ever(void **state)
+{
+    struct driver *d = *state;
+    struct assent_call call = try(d, 1, "add a -1 min 0");
+
+    assert_false(call.would_wait);
+    assert_int_equal(call.result, ASSENT_RM_FAILED);
+    assert_string_equal(call.reason, "a: 0 - 1 = -1 is below min 0");
+    expect(d, ASSENT_OP_ROLLBACK, 1, ASSENT_RM_OK);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -335,6 +389,8 @@ int main(void)
         TEST(a_deadlock_ends_by_time),
         TEST(prepared_branches_keep_their_locks_over_a_reopen),
         TEST(concurrent_increments_are_never_lost),
+        TEST(what_is_tried_waits_for_nobody),
+        TEST(what_is_tried_fails_as_ever),
     };
 
     return cmocka_run_group_tests_name("kv_locks", tests, NULL, NULL);
