@@ -14,6 +14,7 @@
 #include "driver.h"
 #include "rng.h"
 
+#define SOON_MS    1000 /* the first scan after a restart; each pause is twice the one before */
 #define SUSPECT_MS 1000 /* not more often than this because of calls without an answer */
 
 struct probe {
@@ -155,11 +156,24 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
         begin_probe(resource);
 }
 
+/* Until the next scan. What a session of the process before this one was still about to prepare
+ * appears soon after the first list, and holds its locks until it is found. */
+static uint64_t scan_period_ms(struct agent_resource *resource)
+{
+    struct assent_participant *agent = resource->agent;
+    uint64_t period_ms = (uint64_t)SOON_MS << resource->service.scans;
+
+    if (assent_store_incarnation(agent->store) == 1 || period_ms >= agent->options.recover_ms)
+        return agent->options.recover_ms;
+    resource->service.scans++;
+    return period_ms;
+}
+
 /* Agents that were started together do not look together for ever. */
 static void schedule(struct agent_resource *resource)
 {
     struct assent_participant *agent = resource->agent;
-    uint64_t period_ms = agent->options.recover_ms;
+    uint64_t period_ms = resource->service.up ? scan_period_ms(resource) : 0;
 
     if (resource->service.up)
         set_timer(resource,

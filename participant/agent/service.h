@@ -32,6 +32,7 @@ struct agent_service {
     bool probing;                     /* a probe is under way */
     bool again;                       /* look again as soon as it is done */
     uint32_t attempt;                 /* probes that have failed in a row */
+    uint32_t scans;                   /* that came early, after a restart */
     char away[ASSENT_REASON_MAX + 1]; /* why it is not up */
     struct agent_list orphans;        /* unknown here, in the first of a scan's two lists */
     struct event timer;               /* of the next probe */

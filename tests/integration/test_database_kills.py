@@ -39,7 +39,7 @@ def start(cluster, kind, servers):
     for name, server in servers.items():
         server.start()
         # A session whose agent was killed may prepare late; its branch is found by looking again.
-        cluster.add_agent(name, [kind.resource(server, "bank")], work_timeout="1s", recover="2s")
+        cluster.add_agent(name, [kind.resource(server, "bank")], work_timeout="1s")
     bank = kind({name: (server, "bank") for name, server in servers.items()}, 256)
     bank.open()
     for agent in cluster.agents.values():

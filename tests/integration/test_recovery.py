@@ -134,6 +134,21 @@ def test_orphans_are_settled_and_foreign_ones_left(banks):
         banks.sql("bank-a", f"ROLLBACK PREPARED '{text}'")
 
 
+def test_orphan_of_a_session_that_outlived_the_agent(cluster, server):
+    """What a session of the agent's last life prepares after the first list of this one is found
+    soon, however seldom scans are (26, 34)."""
+    server.start()
+    banks = PostgresBanks(cluster, server).start(recover="10m")
+    gtrid = banks.cluster.ctl("tx", "begin", expect=0).json["gtrid"]
+    banks.cluster.ctl("tx", "rollback", gtrid, "--wait", expect=0)
+    cluster.agents["bank-a"].restart()
+    cluster.wait_up()
+    banks.sql("bank-a", "BEGIN; UPDATE account SET balance = 0 WHERE name = 'a';"
+                        f" PREPARE TRANSACTION 'assent:{log_id_of(banks).hex()}:{gtrid}:1'")
+    wait_until(lambda: banks.prepared("bank-a") == [], "the orphan is gone")
+    banks.run(1, expect=ctl.DONE)
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_scans_leave_what_is_under_way(banks, commit):
     """A branch of a transaction that is not decided may be prepared by a session that the agent
