@@ -5,11 +5,7 @@
 #include <string.h>
 
 #include "gtrid.h"
-
-/* Orders are given one after the other, so their last bits spread them evenly, and neighbours in
- * time are neighbours in the index. */
-#undef HASH_FUNCTION
-#define HASH_FUNCTION(key, size, hash) ((hash) = (unsigned)*(const uint64_t *)(const void *)(key))
+#include "id_table.h"
 
 static const char empty[] = "";
 

@@ -1,29 +1,16 @@
 /* branches.c: the table of branches and of coordinator logs, see branches.h. */
 #include "branches.h"
 
-#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <event2/event.h>
 
+#include "id_table.h"
+
 _Static_assert(sizeof(struct assent_branch_id) == ASSENT_BRANCH_ID_BYTES,
                "a branch id is hashed as bytes, so it may have no padding");
-
-/* Of a branch id: a coordinator gives sequences, at the end of the gtrid, one after the other, so
- * they spread evenly and keep neighbours in time together. Log ids are random everywhere. */
-static unsigned hash(const uint8_t *key, size_t size)
-{
-    uint32_t sequence, branch;
-
-    memcpy(&sequence, key + size - sizeof(branch) - sizeof(sequence), sizeof(sequence));
-    memcpy(&branch, key + size - sizeof(branch), sizeof(branch));
-    return be32toh(sequence) + branch;
-}
-
-#undef HASH_FUNCTION
-#define HASH_FUNCTION(key, size, value) ((value) = hash((const uint8_t *)(key), (size)))
 
 void agent_branches_init(struct agent_branches *branches)
 {

@@ -46,6 +46,7 @@ struct coordinator_log {
 
 struct agent_branch {
     struct assent_branch_id id; /* the key */
+    UT_hash_handle hh;          /* beside it: looked at together */
     struct assent_part machine;
     struct assent_participant *agent;
     struct agent_resource *resource;
@@ -64,7 +65,6 @@ struct agent_branch {
     uint64_t timer_set_ms;     /* the timer goes off then; ASSENT_NO_TIMER: it is off */
     struct event timer;
     TAILQ_ENTRY(agent_branch) link;
-    UT_hash_handle hh;
 };
 
 struct agent_branches {

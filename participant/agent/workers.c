@@ -26,6 +26,12 @@
 #define BATCH_MAX  1024
 #define EVENTS_MAX 17 /* one of each resource, and the threads' */
 
+/* Threads asleep, and how many of them have been woken and do not run yet. Under the mutex. */
+struct sleepers {
+    pthread_cond_t wake;
+    unsigned asleep, woken;
+};
+
 struct agent_finisher {
     STAILQ_ENTRY(agent_finisher) link;
     struct agent_workers *workers;
@@ -34,10 +40,9 @@ struct agent_finisher {
     struct agent_jobs queue; /* under the mutex, as the next three */
     struct agent_jobs apart; /* of several threads, what one at a time takes, all of it */
     bool apart_busy;
-    unsigned waiting; /* threads asleep on wake */
-    bool tries;       /* loop only: the resource is open, and can be tried without waiting */
-    bool watched;     /* loop only: its descriptor is */
-    pthread_cond_t wake;
+    bool tries;   /* loop only: the resource is open, and can be tried without waiting */
+    bool watched; /* loop only: its descriptor is */
+    struct sleepers sleepers;
     unsigned threads, threads_started;
     pthread_t *thread;
     struct agent_job *group[BATCH_MAX]; /* under way: of the one thread, or from apart */
@@ -54,10 +59,10 @@ struct agent_workers {
     int finished_fd;                  /* an eventfd */
 
     pthread_mutex_t mutex;
-    pthread_cond_t wake_pool, ended;
+    pthread_cond_t ended;
     struct agent_jobs pool, finished;
-    unsigned pool_waiting; /* threads asleep on wake_pool */
-    unsigned running;      /* threads that have not ended */
+    struct sleepers sleepers; /* of the pool */
+    unsigned running;         /* threads that have not ended */
     bool stopping;
 
     STAILQ_HEAD(, agent_finisher) finishers;
@@ -80,12 +85,29 @@ static void wake_loop(struct agent_workers *workers)
 }
 
 /* Under the mutex. True: the loop must be woken, after unlocking. */
-static bool push_finished(struct agent_workers *workers, struct agent_job *job)
+static bool push_finished(struct agent_workers *workers, struct agent_jobs *jobs)
 {
     bool wake = STAILQ_EMPTY(&workers->finished);
 
-    STAILQ_INSERT_TAIL(&workers->finished, job, link);
+    STAILQ_CONCAT(&workers->finished, jobs);
     return wake;
+}
+
+static void sleep_until_woken(struct sleepers *sleepers, pthread_mutex_t *mutex)
+{
+    sleepers->asleep++;
+    pthread_cond_wait(&sleepers->wake, mutex);
+    sleepers->asleep--;
+    if (sleepers->woken > 0) /* else it woke by itself */
+        sleepers->woken--;
+}
+
+static void wake_one(struct sleepers *sleepers)
+{
+    if (sleepers->asleep == sleepers->woken)
+        return;
+    sleepers->woken++;
+    pthread_cond_signal(&sleepers->wake);
 }
 
 static bool side_by_side(const struct agent_finisher *finisher)
@@ -97,22 +119,21 @@ static bool side_by_side(const struct agent_finisher *finisher)
 static void push(struct agent_workers *workers, struct agent_job *job, bool to_pool)
 {
     struct agent_finisher *finisher = job->finisher;
-    bool wake = finisher->waiting > 0;
+    bool wake = true;
 
     if (to_pool) {
         STAILQ_INSERT_TAIL(&workers->pool, job, link);
-        if (workers->pool_waiting)
-            pthread_cond_signal(&workers->wake_pool);
+        wake_one(&workers->sleepers);
         return;
     }
     if (side_by_side(finisher) && (job->task || job->operation == ASSENT_OP_FORGET)) {
-        wake &= !finisher->apart_busy && STAILQ_EMPTY(&finisher->apart); /* else one will look */
+        wake = !finisher->apart_busy && STAILQ_EMPTY(&finisher->apart); /* else one will look */
         STAILQ_INSERT_TAIL(&finisher->apart, job, link);
     } else {
         STAILQ_INSERT_TAIL(&finisher->queue, job, link);
     }
     if (wake)
-        pthread_cond_signal(&finisher->wake);
+        wake_one(&finisher->sleepers);
 }
 
 static void *serve_pool(void *argument)
@@ -124,13 +145,12 @@ static void *serve_pool(void *argument)
 
     pthread_mutex_lock(&workers->mutex);
     for (;;) {
+        struct agent_jobs ended = STAILQ_HEAD_INITIALIZER(ended);
         struct agent_job *job;
         bool more = false;
 
-        workers->pool_waiting++;
         while (!workers->stopping && STAILQ_EMPTY(&workers->pool))
-            pthread_cond_wait(&workers->wake_pool, &workers->mutex);
-        workers->pool_waiting--;
+            sleep_until_woken(&workers->sleepers, &workers->mutex);
         if (workers->stopping)
             break;
         job = STAILQ_FIRST(&workers->pool);
@@ -148,8 +168,10 @@ static void *serve_pool(void *argument)
             more = false;
         }
 
+        if (!more)
+            STAILQ_INSERT_TAIL(&ended, job, link);
         pthread_mutex_lock(&workers->mutex);
-        wake = !more && push_finished(workers, job);
+        wake = !more && push_finished(workers, &ended);
         if (more)
             push(workers, job, false);
         if (wake) {
@@ -226,23 +248,22 @@ static void *serve_finisher(void *argument)
 
     pthread_mutex_lock(&workers->mutex);
     for (;;) {
+        struct agent_jobs ended = STAILQ_HEAD_INITIALIZER(ended);
         size_t count = 0;
-        bool wake = false;
+        bool wake;
 
-        while (!workers->stopping && (count = take_group(finisher, &one, &group)) == 0) {
-            finisher->waiting++;
-            pthread_cond_wait(&finisher->wake, &workers->mutex);
-            finisher->waiting--;
-        }
+        while (!workers->stopping && (count = take_group(finisher, &one, &group)) == 0)
+            sleep_until_woken(&finisher->sleepers, &workers->mutex);
         if (workers->stopping)
             break;
         pthread_mutex_unlock(&workers->mutex);
         run_group(finisher, group, count);
+        for (size_t i = 0; i < count; i++)
+            STAILQ_INSERT_TAIL(&ended, group[i], link);
         pthread_mutex_lock(&workers->mutex);
         if (group == finisher->group)
             finisher->apart_busy = false;
-        for (size_t i = 0; i < count; i++)
-            wake |= push_finished(workers, group[i]);
+        wake = push_finished(workers, &ended);
         if (wake) {
             pthread_mutex_unlock(&workers->mutex);
             wake_loop(workers);
@@ -282,7 +303,7 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
     STAILQ_INIT(&workers->tried);
     STAILQ_INIT(&workers->finishers);
     pthread_mutex_init(&workers->mutex, NULL);
-    pthread_cond_init(&workers->wake_pool, NULL);
+    pthread_cond_init(&workers->sleepers.wake, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&workers->ended, &monotonic);
@@ -314,7 +335,7 @@ int agent_workers_add(struct agent_workers *workers, const struct assent_resourc
     finisher->resource = resource;
     STAILQ_INIT(&finisher->queue);
     STAILQ_INIT(&finisher->apart);
-    pthread_cond_init(&finisher->wake, NULL);
+    pthread_cond_init(&finisher->sleepers.wake, NULL);
     STAILQ_INSERT_TAIL(&workers->finishers, finisher, link);
     *ret_finisher = finisher;
     return 0;
@@ -494,9 +515,9 @@ bool agent_workers_stop(struct agent_workers *workers, uint32_t timeout_ms)
     }
     pthread_mutex_lock(&workers->mutex);
     workers->stopping = true;
-    pthread_cond_broadcast(&workers->wake_pool);
+    pthread_cond_broadcast(&workers->sleepers.wake);
     STAILQ_FOREACH (finisher, &workers->finishers, link)
-        pthread_cond_broadcast(&finisher->wake);
+        pthread_cond_broadcast(&finisher->sleepers.wake);
     while (workers->running &&
            pthread_cond_timedwait(&workers->ended, &workers->mutex, &until) != ETIMEDOUT)
         ;
@@ -545,7 +566,7 @@ void agent_workers_free(struct agent_workers *workers)
             pthread_join(finisher->thread[i], NULL);
         drop_jobs(&finisher->queue);
         drop_jobs(&finisher->apart);
-        pthread_cond_destroy(&finisher->wake);
+        pthread_cond_destroy(&finisher->sleepers.wake);
         free(finisher->thread);
         free(finisher);
     }
@@ -553,7 +574,7 @@ void agent_workers_free(struct agent_workers *workers)
     drop_jobs(&workers->finished);
     drop_jobs(&workers->tried);
     drop_under_way(workers);
-    pthread_cond_destroy(&workers->wake_pool);
+    pthread_cond_destroy(&workers->sleepers.wake);
     pthread_cond_destroy(&workers->ended);
     pthread_mutex_destroy(&workers->mutex);
     if (workers->finished_fd >= 0)

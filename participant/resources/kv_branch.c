@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "id_table.h"
 
 struct kv_branch *kv_branch_find(struct kv *kv, const struct assent_branch_id *id)
 {
