@@ -7,6 +7,7 @@ until it is decided and obeyed, and the books must agree with each outcome. The 
 which workload each point lies; elsewhere it must not be passed.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -146,7 +147,8 @@ class Late:
         wait_until(voted, "bank-a has voted")
 
     def close(self):
-        self.peer.sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the coordinator may have gone first
+            self.peer.sock.shutdown(socket.SHUT_RDWR)
         self.thread.join(30)
         self.peer.close()
 

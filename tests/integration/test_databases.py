@@ -160,7 +160,8 @@ def test_commit_by_hand_against_an_abort_is_seen(banks):
     banks.wait_obeyed()
     assert banks.balances() == (70, 100)
     coordinator.process.wait_line("branch_contradicts", pattern=gtrid)
-    coordinator.restart()
+    coordinator.stop()  # not killed: the outcome is written lazily
+    coordinator.start()
     coordinator.process.wait_line("unacknowledged", pattern=gtrid)
     shown = run("tx", "show", gtrid, expect=0).json
     assert shown["outcome"] == "mixed" and "its marker is here" in shown["reason"]
