@@ -25,7 +25,9 @@ static int measure_turn(const struct bench_options *options, const struct bench_
     if (options->ceiling && step->in_flight > 0 &&
         bench_ideal_measure(options, step->in_flight, &turn->ideal, error, error_size))
         return -1;
-    return bench_load_run(options, cluster, step, &turn->result, error, error_size);
+    if (bench_load_run(options, cluster, step, &turn->result, error, error_size))
+        return -1;
+    return bench_idle_check(cluster, error, error_size);
 }
 
 static int measure(const struct bench_options *options, const struct bench_cluster *cluster,
@@ -82,6 +84,8 @@ int main(int argc, char **argv)
     failed = bench_cluster_start(&cluster, &options, error, sizeof(error));
     if (!failed)
         failed = bench_cluster_ready(&cluster, options.branches, error, sizeof(error));
+    if (!failed)
+        failed = bench_idle_start(&cluster, &options, error, sizeof(error));
     if (!failed)
         failed = measure(&options, &cluster, report, error, sizeof(error));
     bench_cluster_stop(&cluster);

@@ -14,9 +14,13 @@
 #define BENCH_IN_FLIGHT_MAX   65536
 #define BENCH_STEPS_MAX       16
 #define BENCH_WATCHED_MAX     64
-#define BENCH_PROCESSES_MAX   (ASSENT_BRANCHES_MAX + BENCH_WATCHED_MAX + 2)
+#define BENCH_PROCESSES_MAX   (ASSENT_BRANCHES_MAX + BENCH_WATCHED_MAX + 3)
 #define BENCH_CONNECTIONS_MAX 256
 #define BENCH_RECORD_BYTES    128
+#define BENCH_PAYLOAD_MAX     65536
+#define BENCH_WORK_BYTES      (BENCH_PAYLOAD_MAX + 1)
+#define BENCH_IDLE_MAX        100000
+#define BENCH_KEPT_MAX        100000000
 #define BENCH_ERROR_BYTES     512
 #define BENCH_FDS_MAX         4096 /* which the bench itself stays far below */
 #define BENCH_PATH_BYTES      512
@@ -40,6 +44,9 @@ struct bench_options {
     struct bench_step steps[2 * BENCH_STEPS_MAX]; /* closed loops first */
     size_t step_count;
     size_t connections;
+    size_t payload; /* bytes of work of each branch */
+    size_t idle, idle_participants;
+    uint64_t kept; /* outcomes in the log at the start */
     uint64_t seconds, warmup_seconds, repeat;
     bool wait, json, ceiling;
 };
@@ -58,12 +65,17 @@ struct bench_cluster {
     char names[ASSENT_BRANCHES_MAX][ASSENT_NAME_MAX + 1];
     struct bench_process processes[BENCH_PROCESSES_MAX];
     size_t process_count;
+    pid_t coordinator;    /* 0: not a process of ours */
+    int idle_report;      /* what idle.c's child says of itself; -1: there is none */
+    uint64_t memory_bare; /* of the coordinator, bytes, before the idle ones; UINT64_MAX: unknown */
+    uint64_t memory_idle; /* and with them */
 };
 
 /* One look at counters; two of them make a measurement. */
 struct bench_sample {
     uint64_t at_us;
     uint64_t syncs, records; /* of the coordinator's log; UINT64_MAX: not known */
+    uint64_t memory;         /* of the coordinator, bytes; UINT64_MAX: not known */
     double cpu_seconds[BENCH_PROCESSES_MAX];
 };
 
@@ -121,15 +133,24 @@ void bench_cluster_stop(struct bench_cluster *cluster);
 int bench_cluster_ready(const struct bench_cluster *cluster, size_t branches, char *error,
                         size_t error_size);
 
+/* idle.c: a child whose connections do nothing until the bench ends. Returns when the coordinator
+ * has greeted them all: 0, or -1 with a sentence in error. */
+int bench_idle_start(struct bench_cluster *cluster, const struct bench_options *options,
+                     char *error, size_t error_size);
+/* Whether they all are still there. 0, or -1 with a sentence in error. */
+int bench_idle_check(const struct bench_cluster *cluster, char *error, size_t error_size);
+
 /* sample.c */
+/* What the coordinator holds in memory of its own, without its log's pages; UINT64_MAX: unknown. */
+uint64_t bench_sample_memory(const struct bench_cluster *cluster);
 void bench_sample_take(const struct bench_cluster *cluster, struct bench_sample *ret_sample);
 
 /* load.c: 0, or -1 with a sentence in error. */
 int bench_load_run(const struct bench_options *options, const struct bench_cluster *cluster,
                    const struct bench_step *step, struct bench_result *ret_result, char *error,
                    size_t error_size);
-/* The work of one branch, for the given place in the loop. */
-void bench_work_text(const struct bench_options *options, size_t slot, char *text, size_t size);
+/* The work of one branch, for the given place in the loop: its size. */
+size_t bench_work(const struct bench_options *options, size_t slot, char work[BENCH_WORK_BYTES]);
 
 /* latencies.c: a quantile of none is 0. */
 void bench_latencies_add(struct bench_latencies *latencies, uint64_t us);

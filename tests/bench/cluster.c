@@ -17,12 +17,15 @@
 #include "runtime.h"
 
 #include "bench.h"
+#include "log_fill.h"
 
-#define START_MS  30000
-#define STOP_MS   10000
-#define POLL_MS   10
-#define LOG_BYTES 8192 /* of a log that are searched for its start-up line */
-#define ARGUMENTS 24
+#define START_MS    30000
+#define STOP_MS     10000
+#define POLL_MS     10
+#define KEPT_PER_MS 20   /* outcomes, which are read before it serves */
+#define LOG_BYTES   8192 /* of a log that are searched for its start-up line */
+#define ARGUMENTS   24
+#define SPARE       1024 /* connections and participants besides the idle ones */
 
 static void pause_ms(long ms)
 {
@@ -102,10 +105,11 @@ static bool started_field(const char *text, const char *key, char *value, size_t
     return true;
 }
 
-static int wait_assentd(struct bench_cluster *cluster, char *error, size_t error_size)
+static int wait_assentd(struct bench_cluster *cluster, uint64_t wait_ms, char *error,
+                        size_t error_size)
 {
     const struct bench_process *process = &cluster->processes[cluster->process_count - 1];
-    uint64_t end_ms = assent_now_ms() + START_MS;
+    uint64_t end_ms = assent_now_ms() + wait_ms;
     char log[700], text[LOG_BYTES];
 
     snprintf(log, sizeof(log), "%s/%s.log", cluster->directory, process->name);
@@ -130,15 +134,34 @@ static int wait_assentd(struct bench_cluster *cluster, char *error, size_t error
 static int start_assentd(struct bench_cluster *cluster, const struct bench_options *options,
                          char *error, size_t error_size)
 {
-    char data[BENCH_PATH_BYTES + 80];
-    const char *argv[ARGUMENTS] = {
-        options->assentd, "--unsafe-storage", "--data-dir",     data,    "--listen", "127.0.0.1:0",
-        "--admin",        "127.0.0.1:0",      "--requests-max", "65536", NULL};
+    char data[BENCH_PATH_BYTES + 80], connections[32], participants[32];
+    const char *argv[ARGUMENTS] = {options->assentd,
+                                   "--unsafe-storage",
+                                   "--data-dir",
+                                   data,
+                                   "--listen",
+                                   "127.0.0.1:0",
+                                   "--admin",
+                                   "127.0.0.1:0",
+                                   "--requests-max",
+                                   "65536",
+                                   "--connections-max",
+                                   connections,
+                                   "--participants-max",
+                                   participants,
+                                   NULL};
 
     snprintf(data, sizeof(data), "%s/assentd", cluster->directory);
+    snprintf(connections, sizeof(connections), "%zu",
+             options->idle + options->idle_participants + SPARE);
+    snprintf(participants, sizeof(participants), "%zu", options->idle_participants + SPARE);
+    if (options->kept > 0 &&
+        log_fill(data, ASSENT_COORD_RECORD_OUTCOME, options->kept, error, error_size))
+        return -1;
     if (start(cluster, "assentd", argv, error, error_size))
         return -1;
-    return wait_assentd(cluster, error, error_size);
+    cluster->coordinator = cluster->processes[cluster->process_count - 1].pid;
+    return wait_assentd(cluster, START_MS + options->kept / KEPT_PER_MS, error, error_size);
 }
 
 static int start_agent(struct bench_cluster *cluster, const struct bench_options *options,
@@ -171,7 +194,8 @@ static void watch(struct bench_cluster *cluster, const struct bench_options *opt
 int bench_cluster_start(struct bench_cluster *cluster, const struct bench_options *options,
                         char *error, size_t error_size)
 {
-    *cluster = (struct bench_cluster){0};
+    *cluster = (struct bench_cluster){
+        .idle_report = -1, .memory_bare = UINT64_MAX, .memory_idle = UINT64_MAX};
     snprintf(cluster->processes[0].name, sizeof(cluster->processes[0].name), "assent-bench");
     cluster->processes[cluster->process_count++].pid = getpid();
     for (size_t i = 0; i < options->branches; i++)
@@ -219,6 +243,8 @@ void bench_cluster_stop(struct bench_cluster *cluster)
         if (cluster->processes[i - 1].child)
             stop_child(&cluster->processes[i - 1]);
     cluster->process_count = 0;
+    if (cluster->idle_report >= 0)
+        close(cluster->idle_report);
     bench_directory_remove(cluster->directory);
 }
 

@@ -14,7 +14,7 @@
 
 #define COMMITS_US  200000 /* for each size */
 #define LOOPBACK_US 200000
-#define FRAME_MAX   65536
+#define FRAME_MAX   (1024 * 1024)
 #define READ_BYTES  (256 * 1024)
 
 const size_t bench_commit_sizes[BENCH_COMMIT_SIZES] = {1, 8, 64, 512, 4096};

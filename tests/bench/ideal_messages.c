@@ -88,7 +88,7 @@ static int make_ask(const struct bench_options *options, size_t branch, const ch
                     enum assent_message_kind kind, struct assent_wire *wire,
                     struct ideal_message *ret_message)
 {
-    char full[ASSENT_BRANCHES_MAX][2 * ASSENT_NAME_MAX + 2], work[64];
+    char full[ASSENT_BRANCHES_MAX][2 * ASSENT_NAME_MAX + 2], work[BENCH_WORK_BYTES];
     bool prepare = kind == ASSENT_MSG_PREPARE;
 
     fill_branch(options, branch, resource, kind, wire);
@@ -98,8 +98,8 @@ static int make_ask(const struct bench_options *options, size_t branch, const ch
     if (kind == ASSENT_MSG_PRECOMMIT)
         wire->u.branch.message.ballot = 1;
     if (prepare || kind == ASSENT_MSG_COMMIT_ONE_PHASE) {
-        bench_work_text(options, 100, work, sizeof(work));
-        wire->u.branch.work = (struct assent_bytes){work, strlen(work)};
+        wire->u.branch.work.size = bench_work(options, 100, work);
+        wire->u.branch.work.data = work;
     }
     if (prepare && options->branches > 1)
         for (size_t i = 0; i < options->branches; i++) {
@@ -130,7 +130,8 @@ static int make_answer(const struct bench_options *options, size_t branch, const
 static int make_request(const struct bench_options *options, struct assent_wire *wire,
                         struct ideal_message *ret_message)
 {
-    char names[ASSENT_BRANCHES_MAX][32], work[64];
+    char names[ASSENT_BRANCHES_MAX][32], work[BENCH_WORK_BYTES];
+    size_t work_size;
 
     memset(wire, 0, sizeof(*wire));
     wire->kind = ASSENT_WIRE_RUN;
@@ -138,10 +139,10 @@ static int make_request(const struct bench_options *options, struct assent_wire 
     wire->u.run.begin.protocol = options->protocol;
     wire->u.run.branch_count = options->branches;
     wire->u.run.wait = options->wait;
-    bench_work_text(options, 100, work, sizeof(work));
+    work_size = bench_work(options, 100, work);
     for (size_t i = 0; i < options->branches; i++) {
         snprintf(names[i], sizeof(names[i]), "agent-%zu", i + 1);
-        wire->u.run.branches[i] = (struct assent_wire_branch_work){names[i], {work, strlen(work)}};
+        wire->u.run.branches[i] = (struct assent_wire_branch_work){names[i], {work, work_size}};
     }
     return make(wire, ret_message);
 }

@@ -20,8 +20,7 @@
 
 #include "bench.h"
 
-#define DRAIN_MS   30000 /* for the last answers, after the run */
-#define WORK_BYTES 64
+#define DRAIN_MS 30000 /* for the last answers, after the run */
 
 struct load;
 
@@ -53,13 +52,13 @@ struct load {
     size_t error_size;
 };
 
-void bench_work_text(const struct bench_options *options, size_t slot, char *text, size_t size)
+size_t bench_work(const struct bench_options *options, size_t slot, char work[BENCH_WORK_BYTES])
 {
     /* A key of its own for each place, so that transactions do not wait for each other's locks. */
     if (strncmp(options->resource, "kv", 2) == 0)
-        snprintf(text, size, "add bench-%zu 1", slot);
-    else
-        text[0] = '\0';
+        return (size_t)snprintf(work, BENCH_WORK_BYTES, "add bench-%zu 1", slot);
+    memset(work, 'x', options->payload); /* which tells the null resource nothing */
+    return options->payload;
 }
 
 static void count_answer(struct load *load, const struct assent_answer *answer)
@@ -115,12 +114,12 @@ static int fill(struct load *load, struct slot *slot, uint64_t begun_us)
         .work_count = load->options->branches,
         .wait = load->options->wait,
     };
-    char text[WORK_BYTES];
+    char work[BENCH_WORK_BYTES];
+    size_t size = bench_work(load->options, slot->number, work);
     int error;
 
-    bench_work_text(load->options, slot->number, text, sizeof(text));
     for (size_t i = 0; i < load->options->branches; i++)
-        works[i] = (struct assent_work){load->cluster->names[i], text, strlen(text)};
+        works[i] = (struct assent_work){load->cluster->names[i], work, size};
     slot->begun_us = begun_us;
     slot->counted = (double)begun_us >= load->count_from_us;
     error = assent_client_submit(load->clients[slot->connection], &request, answered, slot);

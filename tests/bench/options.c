@@ -16,6 +16,10 @@ static const struct {
     {{"in-flight", required_argument, NULL, 'c'}, "C,...", "transactions open (1,64,1024)"},
     {{"rate", required_argument, NULL, 'q'}, "R,...", "open loop: tx/s, or N% of the best"},
     {{"connections", required_argument, NULL, 'n'}, "N", "to the coordinator (8)"},
+    {{"payload", required_argument, NULL, 'y'}, "BYTES", "of opaque work for each branch (0)"},
+    {{"idle", required_argument, NULL, 'I'}, "N", "idle application connections besides (0)"},
+    {{"idle-participants", required_argument, NULL, 'J'}, "N", "idle participants besides (0)"},
+    {{"kept", required_argument, NULL, 'K'}, "N", "kept outcomes in the log at the start (0)"},
     {{"seconds", required_argument, NULL, 's'}, "S", "of each run (5)"},
     {{"warmup", required_argument, NULL, 'w'}, "S", "before each run (1)"},
     {{"repeat", required_argument, NULL, 'r'}, "N", "runs of each size (1)"},
@@ -178,21 +182,42 @@ static bool take_process_option(struct bench_options *options, int option, const
     }
 }
 
+/* Options about how much there is of everything; false: not one of them. */
+static bool take_size_option(struct bench_options *options, int option, const char *value)
+{
+    switch (option) {
+    case 'k':
+        options->branches = (size_t)number("branches", value, 1, ASSENT_BRANCHES_MAX);
+        return true;
+    case 'c':
+    case 'q':
+        take_steps(options, option, value);
+        return true;
+    case 'n':
+        options->connections = (size_t)number("connections", value, 1, BENCH_CONNECTIONS_MAX);
+        return true;
+    case 'y':
+        options->payload = (size_t)number("payload", value, 0, BENCH_PAYLOAD_MAX);
+        return true;
+    case 'I':
+        options->idle = (size_t)number("idle", value, 0, BENCH_IDLE_MAX);
+        return true;
+    case 'J':
+        options->idle_participants = (size_t)number("idle-participants", value, 0, BENCH_IDLE_MAX);
+        return true;
+    case 'K':
+        options->kept = number("kept", value, 0, BENCH_KEPT_MAX);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void take_option(struct bench_options *options, int option, const char *value)
 {
     switch (option) {
     case 'p':
         options->protocol = second_word("protocol", value, "2pc", "3pc") ? ASSENT_3PC : ASSENT_2PC;
-        return;
-    case 'k':
-        options->branches = (size_t)number("branches", value, 1, ASSENT_BRANCHES_MAX);
-        return;
-    case 'c':
-    case 'q':
-        take_steps(options, option, value);
-        return;
-    case 'n':
-        options->connections = (size_t)number("connections", value, 1, BENCH_CONNECTIONS_MAX);
         return;
     case 's':
         options->seconds = number("seconds", value, 1, 3600);
@@ -216,8 +241,29 @@ static void take_option(struct bench_options *options, int option, const char *v
         print_help();
         exit(0);
     default:
-        if (!take_process_option(options, option, value))
+        if (!take_process_option(options, option, value) &&
+            !take_size_option(options, option, value))
             exit(2); /* getopt has said why */
+    }
+}
+
+/* Options that do not go together; exits with 2. */
+static void check(const struct bench_options *options)
+{
+    const char *wrong = NULL;
+
+    if (options->host && options->participant_count == 0)
+        wrong = "-H needs --participant NAME for each branch";
+    else if (options->host && options->kept > 0)
+        wrong = "--kept fills the log of a coordinator that the bench starts itself, not with -H";
+    else if (options->payload > 0 && strncmp(options->resource, "null", 4) != 0)
+        wrong = "--payload is for the null resource, which does nothing with it";
+    else if (options->steps[options->step_count - 1].percent > 0 &&
+             options->steps[0].in_flight == 0)
+        wrong = "--rate N% needs --in-flight to be a part of";
+    if (wrong) {
+        fprintf(stderr, "assent-bench: %s\n", wrong);
+        exit(2);
     }
 }
 
@@ -234,16 +280,9 @@ void bench_options_parse(struct bench_options *options, int argc, char **argv)
         fprintf(stderr, "assent-bench: unexpected \"%s\"\n", argv[optind]);
         exit(2);
     }
-    if (options->host && options->participant_count == 0) {
-        fprintf(stderr, "assent-bench: -H needs --participant NAME for each branch\n");
-        exit(2);
-    }
     if (options->step_count == 0)
         take_steps(options, 'c', "1,64,1024");
-    if (options->steps[options->step_count - 1].percent > 0 && options->steps[0].in_flight == 0) {
-        fprintf(stderr, "assent-bench: --rate N%% needs --in-flight to be a part of\n");
-        exit(2);
-    }
+    check(options);
     if (options->host)
         options->branches = options->participant_count;
 }

@@ -8,7 +8,7 @@ decisions are obeyed, what it needs of memory, how fast it finds a kept outcome.
 For each N a log is made with N decided 2pc commits that nobody has acknowledged, and assentd is
 started on it; when it has answered, and its memory is known, two agents with the null resource are
 started. Then, for each N of the other list, a log with N kept outcomes, and random lookups by
-gtrid.
+gtrid and by idempotency key.
 The directory must be on a real disk; a million transactions take 0.5 GiB of it.
 """
 
@@ -60,6 +60,10 @@ def load(*words):
     return done.stdout
 
 
+def ask(coordinator, by, count, lookups):
+    return json.loads(load("ask", coordinator.address, by, count, lookups))
+
+
 def start(directory, kind, count, lookups):
     """A coordinator on a log just filled: the cluster, and what asking at once gave."""
     cluster = Cluster(directory)
@@ -68,7 +72,7 @@ def start(directory, kind, count, lookups):
     coordinator.address = free_address()
     began = now()
     coordinator.launch()
-    asked = json.loads(load("ask", coordinator.address, count, lookups))
+    asked = ask(coordinator, "gtrid", count, lookups)
     coordinator.admin = coordinator.process.wait_line("reading_log").fields["admin"]
     asked["answered_s"] = asked["answered_us"] / 1e6 - began
     asked["cpu_s"] = coordinator.process.cpu_seconds()
@@ -90,26 +94,36 @@ def obeyed(cluster):
 
 
 def in_doubt(directory, count):
+    """What a log with so many transactions in doubt takes, in seconds and bytes."""
     cluster, asked = start(directory, "commit", count, 0)
     try:
         resident = cluster.coordinator.process.resident_bytes()
         seconds = obeyed(cluster)
-        peak = cluster.coordinator.process.resident_bytes()
+        after = cluster.coordinator.process.resident_bytes()
     finally:
         cluster.close()
-    print(f"{count:>10,}{asked['answered_s']:10.2f}{asked['cpu_s']:9.2f}{seconds:10.2f}"
-          f"{resident / 2**20:12.1f}{resident / count:10.0f}{peak / 2**20:12.1f}", flush=True)
+    return {"count": count, "answered_s": asked["answered_s"], "cpu_s": asked["cpu_s"],
+            "obeyed_s": seconds, "resident_bytes": resident, "after_bytes": after}
 
 
 def kept(directory, count):
-    cluster, asked = start(directory, "outcome", count, LOOKUPS)
+    """What a log with so many kept outcomes takes, and how long lookups do."""
+    cluster, by_gtrid = start(directory, "outcome", count, LOOKUPS)
     try:
+        by_key = ask(cluster.coordinator, "key", count, LOOKUPS)
         resident = cluster.coordinator.process.resident_bytes()
     finally:
         cluster.close()
-    print(f"{count:>10,}{asked['answered_s']:10.2f}{asked['p50_us'] / 1e3:10.3f}"
-          f"{asked['p99_us'] / 1e3:10.3f}{asked['max_us'] / 1e3:10.3f}{resident / 2**20:12.1f}",
-          flush=True)
+    found = {"count": count, "answered_s": by_gtrid["answered_s"], "resident_bytes": resident}
+    for by, asked in (("gtrid", by_gtrid), ("key", by_key)):
+        found |= {f"{by}_{figure}": asked[figure] for figure in ("p50_us", "p99_us", "max_us")}
+    return found
+
+
+def measured(measure, parent, count):
+    """One of the two above, in a temporary directory."""
+    with tempfile.TemporaryDirectory(dir=parent) as directory:
+        return measure(pathlib.Path(directory), count)
 
 
 def numbers(text):
@@ -123,12 +137,19 @@ def main():
     parser.add_argument("--directory", help="where logs are made (a temporary one in it)")
     options = parser.parse_args()
     print("  in doubt  answer s    cpu s  obeyed s  memory MiB  bytes each   after MiB")
-    for measure, counts in ((in_doubt, options.in_doubt), (kept, options.kept)):
-        if measure is kept and counts:
-            print("      kept  answer s    p50 ms    p99 ms    max ms  memory MiB")
-        for count in counts:
-            with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-                measure(pathlib.Path(directory), count)
+    for count in options.in_doubt:
+        row = measured(in_doubt, options.directory, count)
+        print(f"{count:>10,}{row['answered_s']:10.2f}{row['cpu_s']:9.2f}{row['obeyed_s']:10.2f}"
+              f"{row['resident_bytes'] / 2**20:12.1f}{row['resident_bytes'] / count:10.0f}"
+              f"{row['after_bytes'] / 2**20:12.1f}", flush=True)
+    print("      kept  answer s by gtrid p50 ms    p99 ms    max ms by key p50 ms    p99 ms"
+          "    max ms  memory MiB")
+    for count in options.kept:
+        row = measured(kept, options.directory, count)
+        print(f"{count:>10,}{row['answered_s']:10.2f}{row['gtrid_p50_us'] / 1e3:16.3f}"
+              f"{row['gtrid_p99_us'] / 1e3:10.3f}{row['gtrid_max_us'] / 1e3:10.3f}"
+              f"{row['key_p50_us'] / 1e3:13.3f}{row['key_p99_us'] / 1e3:10.3f}"
+              f"{row['key_max_us'] / 1e3:10.3f}{row['resident_bytes'] / 2**20:12.1f}", flush=True)
     return 0
 
 

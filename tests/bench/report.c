@@ -188,6 +188,11 @@ static void put_comparison(const struct bench_options *options, const struct ben
     put(run, "of_commit", ratio(turn->result.p99_us, group_us));
 }
 
+static double known(uint64_t bytes)
+{
+    return bytes == UINT64_MAX ? NAN : (double)bytes;
+}
+
 /* Percent of a core, by process. */
 static json_t *cpu_json(const struct bench_cluster *cluster, const struct bench_result *result)
 {
@@ -236,6 +241,9 @@ void bench_report_add(struct bench_report *report, const struct bench_cluster *c
     put(run, "syncs_per_s", ratio(syncs, result->seconds));
     put(run, "records_per_s", ratio(records, result->seconds));
     put(run, "records_per_sync", ratio(records, syncs));
+    put(run, "memory_bare_bytes", known(cluster->memory_bare));
+    put(run, "memory_idle_bytes", known(cluster->memory_idle));
+    put(run, "memory_load_bytes", known(result->after.memory));
     put_comparison(report->options, step, turn, run);
     failed = json_object_set_new(run, "cpu_percent", cpu_json(cluster, result)) ||
              json_object_set_new(
@@ -395,11 +403,14 @@ void bench_report_end(struct bench_report *report)
 
     if (options->json) {
         json_t *json = json_pack(
-            "{s:s, s:o, s:s, s:I, s:s, s:I, s:b, s:O, s:O, s:O}", "version", ASSENT_VERSION,
-            "machine", machine(options), "protocol", assent_protocol_name((int)options->protocol),
-            "branches", (json_int_t)options->branches, "resource", options->resource, "connections",
-            (json_int_t)options->connections, "wait", (int)options->wait, "ceilings", ceilings,
-            "medians", report->medians, "runs", report->runs);
+            "{s:s, s:o, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}", "version",
+            ASSENT_VERSION, "machine", machine(options), "protocol",
+            assent_protocol_name((int)options->protocol), "branches", (json_int_t)options->branches,
+            "resource", options->resource, "connections", (json_int_t)options->connections,
+            "payload", (json_int_t)options->payload, "idle", (json_int_t)options->idle,
+            "idle_participants", (json_int_t)options->idle_participants, "kept",
+            (json_int_t)options->kept, "wait", (int)options->wait, "ceilings", ceilings, "medians",
+            report->medians, "runs", report->runs);
 
         ASSENT_ASSERT(json);
         json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

@@ -1,4 +1,5 @@
-/* sample.c: looks at counters from outside: assentd's /metrics and the processes' CPU time. */
+/* sample.c: looks at counters from outside: assentd's /metrics and memory, and the processes' CPU
+ * time. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -100,6 +101,23 @@ static double cpu_seconds(pid_t pid)
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
+uint64_t bench_sample_memory(const struct bench_cluster *cluster)
+{
+    char path[64], line[256];
+    unsigned long long kib;
+    uint64_t bytes = UINT64_MAX;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%ld/status", (long)cluster->coordinator);
+    file = cluster->coordinator > 0 ? fopen(path, "r") : NULL;
+    while (file && fgets(line, sizeof(line), file))
+        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+            bytes = kib * 1024;
+    if (file)
+        fclose(file);
+    return bytes;
+}
+
 void bench_sample_take(const struct bench_cluster *cluster, struct bench_sample *ret_sample)
 {
     char *text = cluster->admin[0] ? get_metrics(cluster->admin) : NULL;
@@ -112,5 +130,6 @@ void bench_sample_take(const struct bench_cluster *cluster, struct bench_sample 
     free(text);
     for (size_t i = 0; i < cluster->process_count; i++)
         ret_sample->cpu_seconds[i] = cpu_seconds(cluster->processes[i].pid);
+    ret_sample->memory = bench_sample_memory(cluster);
     ret_sample->at_us = assent_now_us();
 }

@@ -14,11 +14,12 @@ from process import DEADLINE_S
 
 BENCH = places.BUILD / "tests" / "bench" / "assent-bench"
 
-REPORT = {"version", "machine", "protocol", "branches", "resource", "connections", "wait",
-          "ceilings", "medians", "runs"}
+REPORT = {"version", "machine", "protocol", "branches", "resource", "connections", "payload",
+          "idle", "idle_participants", "kept", "wait", "ceilings", "medians", "runs"}
 MACHINE = {"cpu", "cores", "kernel", "data_dir", "data_dir_in_memory"}
 RUN = {"in_flight", "rate", "seconds", "tx_per_s", "p50_us", "p99_us", "p999_us", "max_us",
        "committed", "aborted", "unknown", "syncs_per_s", "records_per_s", "records_per_sync",
+       "memory_bare_bytes", "memory_idle_bytes", "memory_load_bytes",
        "ideal_tx_per_s", "ideal_p50_us", "ideal_p99_us", "of_ideal", "floor_us", "of_floor",
        "commit_us", "of_commit", "cpu_percent", "floor"}
 COMPARED = {"ideal_tx_per_s", "ideal_p50_us", "ideal_p99_us", "of_ideal", "floor_us", "of_floor",
@@ -146,6 +147,44 @@ def test_rate_is_kept_when_answers_are_late(cluster, tmp_path):
     assert run["p50_us"] > 1_500_000 and run["max_us"] > 3_000_000
 
 
+def test_most_branches(tmp_path):
+    """A transaction over as many participants as there can be, each a process."""
+    found = report(tmp_path, "--branches", "64", "--in-flight", "8")
+    (run,) = found["runs"]
+    check_run(run)
+    assert len(run["cpu_percent"]) == 2 + 64
+
+
+def test_payload(tmp_path):
+    """The most work that the bench gives a branch arrives, and is nothing to the null resource."""
+    found = report(tmp_path, "--payload", "65536", "--in-flight", "8", "--ceiling")
+    assert found["payload"] == 65536
+    check_run(found["runs"][0])
+    assert found["ceilings"]["request_bytes"] > 2 * 65536, "the ideal loop carries it, too"
+
+
+def test_idle_connections(tmp_path):
+    """Idle applications and participants are connected all the time, and their memory is seen."""
+    found = report(tmp_path, "--idle", "300", "--idle-participants", "200", "--in-flight", "8",
+                   "--seconds", "8")
+    assert (found["idle"], found["idle_participants"]) == (300, 200)
+    (run,) = found["runs"]
+    check_run(run)
+    added = run["memory_idle_bytes"] - run["memory_bare_bytes"]
+    assert 500 * 256 < added < 500 * 16384
+    assert run["memory_load_bytes"] >= run["memory_idle_bytes"]
+    assert "idle" in run["cpu_percent"]
+
+
+def test_kept_outcomes(tmp_path):
+    """The coordinator starts with a log full of outcomes, and goes on from there."""
+    found = report(tmp_path, "--kept", "10000", "--in-flight", "8")
+    assert found["kept"] == 10000
+    (run,) = found["runs"]
+    check_run(run)
+    assert run["memory_bare_bytes"] > 10000 * 50, "their keys are in memory"
+
+
 def test_running_processes(cluster, tmp_path):
     """With -H it measures processes that run already, and leaves them running."""
     cluster.start(resource="null")
@@ -166,6 +205,7 @@ def test_running_processes(cluster, tmp_path):
     (run,) = report(directory, *words)["runs"]
     check_run(run)
     assert run["syncs_per_s"] is run["records_per_s"] is run["records_per_sync"] is None
+    assert run["memory_bare_bytes"] is run["memory_idle_bytes"] is run["memory_load_bytes"] is None
     assert all(daemon.process.running() for daemon in cluster.daemons())
 
 
@@ -200,6 +240,9 @@ def test_table_of_ceilings(tmp_path):
     (["--rate", "50%"], "--rate N% needs --in-flight"),
     (["--rate", "10,quick"], '"quick"'),
     (["--in-flight", ","], "empty"),
+    (["--payload", "65537"], "--payload is a number from 0 to 65536"),
+    (["--payload", "1", "--resource", "kv"], "--payload is for the null resource"),
+    (["-H", "127.0.0.1:1", "--participant", "a", "--kept", "1"], "--kept fills the log"),
 ])
 def test_bad_arguments(tmp_path, words, named):
     done = bench(tmp_path, *words)
@@ -211,6 +254,8 @@ def test_nobody_there(tmp_path):
     """A coordinator that cannot be reached, a program that cannot be started: exit 1 and why."""
     done = bench(tmp_path, "-H", "127.0.0.1:1", "--participant", "a")
     assert done.returncode == 1 and "127.0.0.1:1" in done.stderr, done
+    done = bench(tmp_path, "--idle", "100000")
+    assert done.returncode == 1 and "more files than a process may have open" in done.stderr, done
     done = bench(tmp_path, "--assentd", "/nowhere/assentd")
     assert done.returncode == 1 and "assentd" in done.stderr, done
     assert list(tmp_path.iterdir()) == []
