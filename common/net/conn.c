@@ -46,6 +46,7 @@ struct assent_conn {
     enum conn_state state;
     unsigned busy; /* callbacks of ours on the stack */
     bool established;
+    bool beating;    /* the first heartbeat is over */
     bool shut;       /* our side is shut down */
     int write_error; /* errno of a failed write; what the peer sent before is still read */
     int error;       /* FAILED: why */
@@ -67,6 +68,15 @@ static void set_timer(struct assent_conn *conn, uint32_t ms)
     /* Without its timer a connection could hang for ever, so it ends at once instead. */
     if (ms > 0 && event_add(&conn->timer, &period) != 0)
         event_active(&conn->timer, EV_TIMEOUT, 0);
+}
+
+/* Thousands may connect at one moment, and their heartbeats must not fall into one turn of the loop
+ * ever after: the first comes after half a period to a whole one, by the descriptor. */
+static uint32_t first_heartbeat_ms(const struct assent_conn *conn)
+{
+    uint32_t half_ms = conn->limits.heartbeat_ms / 2, spread = (uint32_t)conn->fd * 2654435769u;
+
+    return conn->limits.heartbeat_ms - (uint32_t)((uint64_t)spread * half_ms >> 32);
 }
 
 static void destroy(struct assent_conn *conn)
@@ -259,6 +269,10 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     enter(conn);
+    if (conn->established && !conn->beating) {
+        conn->beating = true;
+        set_timer(conn, conn->limits.heartbeat_ms);
+    }
     if (conn->state == FLUSHING)
         fail(conn, ASSENT_E_CLOSED, "closed; the peer did not take the last message in %d ms",
              LINGER_MS);
@@ -363,7 +377,7 @@ void assent_conn_established(struct assent_conn *conn, bool heartbeats)
         return;
     conn->established = true;
     conn->heard_ms = assent_now_ms();
-    set_timer(conn, heartbeats ? conn->limits.heartbeat_ms : 0);
+    set_timer(conn, heartbeats ? first_heartbeat_ms(conn) : 0);
 }
 
 void assent_conn_set_handler(struct assent_conn *conn, const struct assent_conn_handler *handler,

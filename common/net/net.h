@@ -33,7 +33,7 @@ struct assent_conn_handler {
      * after this returns. Not called for assent_conn_close(), but for the end after
      * assent_conn_close_after_flush(). May be NULL, as may heartbeat. */
     void (*closed)(struct assent_conn *conn, int error, const char *detail, void *context);
-    /* Every heartbeat_ms once established: send something. */
+    /* Every heartbeat_ms once established, the first up to half of that earlier: send something. */
     void (*heartbeat)(struct assent_conn *conn, void *context);
 };
 

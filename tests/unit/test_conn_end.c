@@ -101,6 +101,42 @@ static void heartbeats_keep_both_sides_up(void **state)
     RUN_UNTIL(base, b.closes == 1);
 }
 
+static size_t beaten(const struct side *sides, size_t count)
+{
+    size_t beaten = 0;
+
+    for (size_t i = 0; i < count; i++)
+        beaten += sides[i].heartbeats > 0;
+    return beaten;
+}
+
+/* Half a period apart at most; an eighth is borne, for a machine that stalls the test. */
+static void heartbeats_of_those_who_came_together_are_spread(void **state)
+{
+    enum { COUNT = 32 };
+    static struct side sides[COUNT];
+    struct assent_net_limits limits = wide;
+    uint64_t first_ms, start_ms;
+    int peers[COUNT];
+
+    (void)state;
+    limits.heartbeat_ms = 1600;
+    for (int i = 0; i < COUNT; i++)
+        peers[i] = open_with_raw_peer(&sides[i], SOCK_STREAM, &limits);
+    start_ms = assent_now_ms();
+    for (int i = 0; i < COUNT; i++)
+        assent_conn_established(sides[i].conn, true);
+    RUN_UNTIL(base, beaten(sides, COUNT) > 0);
+    first_ms = assent_now_ms();
+    assert_true(first_ms - start_ms >= limits.heartbeat_ms / 2 - 1);
+    RUN_UNTIL(base, beaten(sides, COUNT) == COUNT);
+    assert_true(assent_now_ms() - first_ms >= limits.heartbeat_ms / 8);
+    for (int i = 0; i < COUNT; i++) {
+        assent_conn_close(sides[i].conn);
+        close(peers[i]);
+    }
+}
+
 static void without_heartbeats_silence_is_allowed(void **state)
 {
     struct assent_net_limits limits = wide;
@@ -287,6 +323,7 @@ int main(void)
         cmocka_unit_test(a_handshake_that_never_comes_is_timed_out),
         cmocka_unit_test(silence_of_three_periods_closes),
         cmocka_unit_test(heartbeats_keep_both_sides_up),
+        cmocka_unit_test(heartbeats_of_those_who_came_together_are_spread),
         cmocka_unit_test(without_heartbeats_silence_is_allowed),
         cmocka_unit_test(a_handler_may_close_its_connection),
         cmocka_unit_test(a_handler_may_close_another_connection),
