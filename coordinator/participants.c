@@ -16,6 +16,16 @@ static struct participant *find_full(const struct server *server, const char *fu
     return p;
 }
 
+/* The first resource of that name, whose namesakes are the others: there may be thousands of names,
+ * and every transaction and every connection asks for some. */
+static struct participant *first_of(const struct server *server, const char *name)
+{
+    struct participant *p;
+
+    HASH_FIND(hh_of_name, server->participants.by_name, name, strlen(name), p);
+    return p;
+}
+
 struct participant *participants_get(const struct server *server, uint32_t number)
 {
     if (number == 0 || number > server->participants.count)
@@ -52,12 +62,9 @@ const struct participant *participants_of_branch(const struct server *server,
             found = participants_get(server, record->branches[i].participant);
             return found != NULL && found->session == session ? found : NULL;
         }
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        const struct participant *p = server->participants.by_number[i];
-
+    for (const struct participant *p = first_of(server, session->name); p; p = p->namesake)
         if (p->session == session && strcmp(p->resource, resource) == 0)
             found = p;
-    }
     return found;
 }
 
@@ -65,7 +72,7 @@ const struct participant *participants_of_branch(const struct server *server,
 static struct participant *add(struct server *server, const char *name, const char *resource)
 {
     struct participants *all = &server->participants;
-    struct participant *p;
+    struct participant *p, *last = first_of(server, name);
 
     if (all->count == all->capacity) {
         uint32_t capacity = all->capacity == 0 ? 16 : all->capacity * 2;
@@ -87,12 +94,19 @@ static struct participant *add(struct server *server, const char *name, const ch
     all->by_number[all->count++] = p;
     p->number = all->count;
     HASH_ADD_STR(all->by_full, full, p);
+    while (last != NULL && last->namesake != NULL)
+        last = last->namesake;
+    if (last != NULL)
+        last->namesake = p;
+    else
+        HASH_ADD_KEYPTR(hh_of_name, all->by_name, p->name, strlen(p->name), p);
     return p;
 }
 
 void participants_fini(struct participants *all)
 {
     HASH_CLEAR(hh, all->by_full);
+    HASH_CLEAR(hh_of_name, all->by_name);
     for (uint32_t i = 0; i < all->count; i++)
         free(all->by_number[i]);
     free(all->by_number);
@@ -195,13 +209,10 @@ static int check_free(struct server *server, const struct assent_wire_hello *hel
 {
     uint64_t silent_ms = 2 * server->options.heartbeat_ms;
 
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        const struct participant *p = server->participants.by_number[i];
+    for (const struct participant *p = first_of(server, hello->name); p; p = p->namesake) {
         bool same_log = !p->has_log_id || !hello->has_log_id ||
                         memcmp(p->log_id, hello->log_id, sizeof(p->log_id)) == 0;
 
-        if (strcmp(p->name, hello->name) != 0)
-            continue;
         if (same_log && hello->incarnation < p->epoch) {
             snprintf(error, error_size,
                      "incarnation %u of %s is older than %u, which was here already",
@@ -221,12 +232,9 @@ static int check_free(struct server *server, const struct assent_wire_hello *hel
 /* Ends the silent or earlier connection that had this name before. */
 static void displace(struct server *server, const char *name)
 {
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        struct participant *p = server->participants.by_number[i];
-
-        if (strcmp(p->name, name) == 0 && p->session != NULL)
+    for (struct participant *p = first_of(server, name); p; p = p->namesake)
+        if (p->session != NULL)
             session_close(p->session, ASSENT_E_STALE, "replaced by a new connection of that name");
-    }
 }
 
 static uint32_t count_new(const struct server *server, const struct assent_wire_hello *hello)
@@ -305,12 +313,9 @@ int participants_register(struct server *server, struct session *session,
 
 bool participants_all_durable(const struct server *server, const struct session *session)
 {
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        const struct participant *p = server->participants.by_number[i];
-
+    for (const struct participant *p = first_of(server, session->name); p; p = p->namesake)
         if (p->session == session && !p->durable)
             return false;
-    }
     return true;
 }
 
@@ -341,8 +346,7 @@ static void note_holds(struct server *server, struct participant *p, bool holds)
 void participants_away(struct server *server, const struct session *session,
                        const struct assent_wire *wire)
 {
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        struct participant *p = server->participants.by_number[i];
+    for (struct participant *p = first_of(server, session->name); p; p = p->namesake) {
         const char *reason = "";
 
         if (p->session != session)
@@ -363,9 +367,7 @@ void participants_away(struct server *server, const struct session *session,
 
 void participants_down(struct server *server, struct session *session)
 {
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        struct participant *p = server->participants.by_number[i];
-
+    for (struct participant *p = first_of(server, session->name); p; p = p->namesake) {
         if (p->session != session)
             continue;
         p->session = NULL;
@@ -379,11 +381,7 @@ static int find_by_name(const struct server *server, const char *name, struct pa
 {
     struct participant *found = NULL;
 
-    for (uint32_t i = 0; i < server->participants.count; i++) {
-        struct participant *p = server->participants.by_number[i];
-
-        if (strcmp(p->name, name) != 0)
-            continue;
+    for (struct participant *p = first_of(server, name); p; p = p->namesake) {
         if (found != NULL && participant_is_up(found) == participant_is_up(p)) {
             snprintf(error, error_size, "participant %s has several resources: name one, as in %s",
                      name, p->full);

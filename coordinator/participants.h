@@ -21,7 +21,8 @@ struct session;
 #define PARTICIPANT_FULL_MAX (2 * ASSENT_NAME_MAX + 1)
 
 struct participant {
-    UT_hash_handle hh;
+    UT_hash_handle hh, hh_of_name;
+    struct participant *namesake;        /* the next resource of the same name */
     uint32_t number;                     /* from 1 */
     char full[PARTICIPANT_FULL_MAX + 1]; /* "name/resource" */
     char name[ASSENT_NAME_MAX + 1], resource[ASSENT_NAME_MAX + 1], type[ASSENT_NAME_MAX + 1];
@@ -39,6 +40,7 @@ struct participant {
 
 struct participants {
     struct participant *by_full;
+    struct participant *by_name;    /* of each name the first; the others are its namesakes */
     struct participant **by_number; /* [number - 1] */
     uint32_t count, capacity;
 };

@@ -1,6 +1,8 @@
 """A coordinator against participants that a test plays: late, wrong, repeated and stale answers
 (cases 11, 12, 16, 18, 19, 20, 22, 28, 31, 49)."""
 
+import json
+
 import pytest
 
 import wire
@@ -271,6 +273,39 @@ def test_second_participant_of_one_name(scene):
             scene.application.submit(run=wire.run([("p1", "w1"), ("p2", "w2")], timeout_ms=300))
             return hear(later, pb.BRANCH_PREPARE)
         assert wait_until(enlisted, "the later one is asked")
+
+
+def test_a_name_alone_means_its_only_resource(scene):
+    """One with two resources is named in full; of two the one that is connected is meant; and all
+    that one connection brought goes down with it."""
+    def resources(*names, incarnation):
+        peer = wire.Peer(scene.address)
+        peer.hello(pb.ROLE_PARTICIPANT, "p3", incarnation=incarnation,
+                   resources=[pb.Resource(name=name, type="kv") for name in names])
+        return peer
+
+    def asked(peer, target, resource):
+        scene.application.submit(run=wire.run([(target, "w"), ("p1", "w")], timeout_ms=300))
+        first, second = hear(peer, pb.BRANCH_PREPARE), hear(scene.p1, pb.BRANCH_PREPARE)
+        assert first.resource == resource
+        vote(scene.p1, second, NO)
+        assert scene.result().outcome == ABORTED
+        ack(peer, hear(peer, pb.BRANCH_ABORT), pb.RESULT_ABORTED)
+
+    def states():
+        rows = json.loads(scene.application.ask(inspect=pb.Inspect(what="participants")).json)
+        return {row["resource"]: row["state"] for row in rows["participants"]
+                if row["name"] == "p3"}
+
+    with resources("a", "b", incarnation=1) as both:
+        with pytest.raises(wire.Refused, match="p3 has several resources: name one, as in p3/b"):
+            scene.application.ask(run=wire.run([("p3", "w")]))
+        asked(both, "p3/b", "b")
+        assert states() == {"a": "up", "b": "up"}
+    wait_until(lambda: states() == {"a": "down", "b": "down"}, "both are gone")
+    with resources("b", incarnation=2) as one:
+        asked(one, "p3", "b")
+        assert states() == {"a": "down", "b": "up"}
 
 
 def test_one_slow_participant_holds_up_nobody(scene):
