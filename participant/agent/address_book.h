@@ -26,6 +26,7 @@ struct agent_address_book {
     struct agent_address *by_full;
     struct agent_address **by_number; /* 1 is [0]; NULL where a row was damaged */
     uint32_t count, capacity;
+    uint32_t last; /* number of the row that was found last */
 };
 
 /* Reads the book at start: 0, or ASSENT_E_* with a sentence in error. A damaged row is logged, and
