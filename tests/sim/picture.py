@@ -5,15 +5,18 @@
     tests/sim/picture.py table.json docs/guarantees.svg > table.md
 """
 
-import html
 import json
+import pathlib
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+
+from svg import NOTE, document, text  # noqa: E402
 
 COLOURS = {"ok": ("#d7efdc", "#14532d"), "b": ("#fdf3c4", "#713f12"),
            "B": ("#fbd9b5", "#7c2d12"), "V": ("#f4b8b8", "#7f1d1d")}
 WORDS = {"ok": "all decide", "b": "minority waits", "B": "blocks", "V": "splits"}
 LEFT, TOP, WIDTH, HEIGHT = 160, 64, 128, 54
-FONT = "font-family='DejaVu Sans, Verdana, sans-serif'"
 
 
 def detail(cell):
@@ -27,11 +30,6 @@ def detail(cell):
     return f"in doubt {cell['doubt_ms_mean'] / 1000:.1f} s"
 
 
-def text(x, y, words, size=12, colour="#1f2937", weight="normal", anchor="middle"):
-    return (f"<text x='{x}' y='{y}' {FONT} font-size='{size}' fill='{colour}' "
-            f"font-weight='{weight}' text-anchor='{anchor}'>{html.escape(words)}</text>")
-
-
 def wrapped(words):
     """Two lines of about the same length."""
     parts = words.split()
@@ -42,9 +40,7 @@ def wrapped(words):
 
 def svg(cells, policies, faults):
     width, height = LEFT + WIDTH * len(faults) + 8, TOP + HEIGHT * len(policies) + 34
-    out = [f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
-           f"width='{width}' height='{height}'>",
-           f"<rect width='{width}' height='{height}' fill='#ffffff'/>"]
+    out = []
     for column, fault in enumerate(faults):
         first, second = wrapped(fault)
         x = LEFT + WIDTH * column + WIDTH // 2
@@ -62,8 +58,8 @@ def svg(cells, policies, faults):
                     text(x + WIDTH // 2, y + 40, detail(cell), 11, ink)]
     runs = min(cell["schedules"] for cell in cells.values())
     out.append(text(width // 2, height - 12, f"{runs:,} schedules in each cell, three participants",
-                    11, "#6b7280"))
-    return "\n".join(out + ["</svg>", ""])
+                    11, NOTE))
+    return document(width, height, out)
 
 
 def markdown(cells, policies, faults):
