@@ -34,6 +34,7 @@ int main(int argc, char **argv)
 
     if (server == NULL)
         return ASSENT_EXIT_RUNTIME;
+    assent_heap_keep();
     server->argc = argc;
     server->argv = argv;
     switch (options_load(argc, argv, &server->options)) {

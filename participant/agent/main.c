@@ -160,6 +160,7 @@ int main(int argc, char **argv)
     int code = ASSENT_EXIT_OK;
     int verdict;
 
+    assent_heap_keep();
     memset(&options, 0, sizeof(options));
     verdict = assent_config_load(&agent_program, argc, argv, &options);
     if (verdict == ASSENT_CONFIG_RUN && agent_options_problem(&options)) {
