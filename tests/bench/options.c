@@ -256,6 +256,8 @@ static void check(const struct bench_options *options)
         wrong = "-H needs --participant NAME for each branch";
     else if (options->host && options->kept > 0)
         wrong = "--kept fills the log of a coordinator that the bench starts itself, not with -H";
+    else if (options->host && options->idle_participants > 0)
+        wrong = "--idle-participants is not for -H: its log would keep their names for ever";
     else if (options->payload > 0 && strncmp(options->resource, "null", 4) != 0)
         wrong = "--payload is for the null resource, which does nothing with it";
     else if (options->steps[options->step_count - 1].percent > 0 &&

@@ -7,8 +7,8 @@ docs/performance-*.svg and the tables between the markers of docs/performance.md
 
 Each point is a run of assent-bench with a coordinator and agents of its own. All points are run
 once, then all of them again, and so on, so that a busy minute of the machine falls on all of them;
-medians count. Then, once, what recovery.py measures. About 13 minutes on two cores; --large adds
-10,000,000 kept outcomes: ten minutes more, and 6 GiB of the disk.
+medians count. Then, once, what recovery.py measures. About 11 minutes on two cores; --large adds
+10,000,000 kept outcomes: four minutes more, 2 GiB of the disk and 3 GiB of memory.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def words(**values):
 
 
 def bench(options, arguments):
-    """One run: the report of assent-bench, in which every transaction committed."""
+    """One run: the report of assent-bench, in whose closed loops every transaction committed."""
     done = subprocess.run(
         [places.program(PROGRAM), "-o", "json", "--data-dir", options.data_dir,
          "--seconds", str(options.seconds), "--warmup", str(options.warmup), *arguments],
@@ -105,7 +105,8 @@ def bench(options, arguments):
         sys.exit(f"assent-bench {' '.join(arguments)}: {done.stderr.strip()}")
     report = json.loads(done.stdout)
     for run in report["runs"]:
-        if run["aborted"] or run["unknown"] or not run["committed"]:
+        # An open loop that a busy machine cannot keep up with says so in its latency.
+        if run["rate"] is None and (run["aborted"] or run["unknown"] or not run["committed"]):
             sys.exit(f"assent-bench {' '.join(arguments)}: {run['committed']:.0f} committed, "
                      f"{run['aborted']:.0f} aborted, {run['unknown']:.0f} unknown: "
                      f"{done.stderr.strip()}")

@@ -147,6 +147,7 @@ def test_rate_is_kept_when_answers_are_late(cluster, tmp_path):
     assert run["p50_us"] > 1_500_000 and run["max_us"] > 3_000_000
 
 
+@pytest.mark.plain  # 64 such processes take longer to start than the bench waits
 def test_most_branches(tmp_path):
     """A transaction over as many participants as there can be, each a process."""
     found = report(tmp_path, "--branches", "64", "--in-flight", "8")
@@ -243,6 +244,7 @@ def test_table_of_ceilings(tmp_path):
     (["--payload", "65537"], "--payload is a number from 0 to 65536"),
     (["--payload", "1", "--resource", "kv"], "--payload is for the null resource"),
     (["-H", "127.0.0.1:1", "--participant", "a", "--kept", "1"], "--kept fills the log"),
+    (["-H", "127.0.0.1:1", "--participant", "a", "--idle-participants", "1"], "is not for -H"),
 ])
 def test_bad_arguments(tmp_path, words, named):
     done = bench(tmp_path, *words)
