@@ -21,3 +21,10 @@ def test_pictures_and_tables_are_those_of_the_figures(tmp_path):
         assert path.read_bytes() == (DOCS / path.name).read_bytes(), f"draw {path.name} anew"
         if path.suffix == ".svg":
             assert f"({path.name})" in (DOCS / "performance.md").read_text()
+
+
+def test_profile_is_that_of_what_was_counted(tmp_path):
+    shutil.copy(DOCS / "profile.json", tmp_path)
+    subprocess.run([sys.executable, places.ROOT / "tests" / "bench" / "profile.py", "--draw",
+                    "--docs", tmp_path], check=True, capture_output=True)
+    assert (tmp_path / "profile.svg").read_bytes() == (DOCS / "profile.svg").read_bytes()
