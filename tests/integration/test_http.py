@@ -51,11 +51,7 @@ class Shop:
         return int(answer.out)
 
     def settle(self, key):
-        with self.cluster.coordinator.application() as peer:
-            def ended():
-                result = peer.status(key=key, wait=True, seconds=30)
-                return result if result.ended else None
-            return wait_until(ended, f"{key} has ended")
+        return self.cluster.settle(key)
 
     def check(self, sold):
         """Nothing is held, and as much is sold as was paid for."""
@@ -246,23 +242,11 @@ def test_orphan_is_cancelled_without_any_coordinator(shop):
 # Crashes of the service.
 
 
-def stop_in_doubt(shop, point):
-    """An order of 3 whose coordinator dies at that point of its log. Its key."""
-    coordinator = shop.cluster.coordinator
-    coordinator.stop()
-    coordinator.start(crash_at=point)
-    shop.cluster.wait_up()
-    with coordinator.application() as peer:
-        peer.submit(run=wire.run(order(3), key="in-doubt"))
-        coordinator.process.wait_end()
-    return "in-doubt"
-
-
 @pytest.mark.parametrize("decided", [True, False])
 def test_service_dies_between_try_and_end(shop, decided):
     """kill -9 while both are in doubt; Confirm or Cancel waits for it (16, 19)."""
     shop.start()
-    key = stop_in_doubt(shop, "coord_after_log_commit" if decided else "coord_before_log_commit")
+    key = shop.cluster.stop_in_doubt(order(3), decided)
     assert shop.stock.item() == (7, 3)
     shop.stock.kill()
     shop.cluster.coordinator.start()

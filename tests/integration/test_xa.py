@@ -39,23 +39,10 @@ class Shops:
             peer.submit(run=wire.run(self.branches(key), protocol=protocol, key=key))
 
     def settle(self, key):
-        with self.cluster.coordinator.application() as peer:
-            def ended():
-                result = peer.status(key=key, wait=True, seconds=60)
-                return result if result.ended else None
-            return wait_until(ended, f"{key} has ended", seconds=60)
+        return self.cluster.settle(key)
 
     def stop_in_doubt(self, decided):
-        """Both branches of key `doubt` are prepared; the coordinator has died right before or after
-        its decision to commit was durable, and told nobody."""
-        coordinator = self.cluster.coordinator
-        coordinator.stop()
-        coordinator.start(crash_at="coord_after_log_commit" if decided
-                          else "coord_before_log_commit")
-        self.cluster.wait_up()
-        with coordinator.application() as peer:
-            peer.submit(run=wire.run(self.branches("doubt"), key="doubt"))
-            coordinator.process.wait_end()
+        return self.cluster.stop_in_doubt(self.branches("doubt"), decided)
 
     def value(self, name, key):
         """What its resource manager answers to get."""
@@ -195,12 +182,12 @@ def test_vendor_code_that_hangs_blocks_nobody(cluster):
 @pytest.mark.parametrize("decided", [True, False])
 def test_helper_killed_in_doubt(shops, decided):
     """What it had prepared is found by its follower, and obeys."""
-    shops.stop_in_doubt(decided)
+    key = shops.stop_in_doubt(decided)
     assert shops.a.prepared() == 1
     xa.kill_helper(shops.agent)
     shops.cluster.coordinator.start()
     if decided:
-        assert shops.settle("doubt").outcome == pb.OUTCOME_COMMITTED
+        assert shops.settle(key).outcome == pb.OUTCOME_COMMITTED
     wait_until(lambda: shops.a.prepared() == shops.b.prepared() == 0, "both have obeyed")
     assert shops.a.rows() == shops.b.rows() == ({"doubt": "1"} if decided else {})
 
@@ -287,7 +274,7 @@ def test_berkeley_db_commits_and_refuses(berkeley, protocol):
 @pytest.mark.parametrize("decided", [True, False])
 def test_berkeley_db_crashes_in_doubt(berkeley, decided, victim):
     """Its own recovery restores the branch without its XID: it obeys all the same."""
-    berkeley.stop_in_doubt(decided)
+    key = berkeley.stop_in_doubt(decided)
     if victim == "helper":
         xa.kill_helper(berkeley.agent)
     else:
@@ -296,14 +283,14 @@ def test_berkeley_db_crashes_in_doubt(berkeley, decided, victim):
     berkeley.cluster.coordinator.start()
     berkeley.cluster.wait_up()
     if decided:
-        assert berkeley.settle("doubt").outcome == pb.OUTCOME_COMMITTED
+        assert berkeley.settle(key).outcome == pb.OUTCOME_COMMITTED
     wait_until(lambda: berkeley.put("after").json["outcome"] == "committed", "all locks are free")
     assert [berkeley.value(name, "doubt") for name in berkeley.rms] == ["1" if decided else ""] * 2
 
 
 def test_berkeley_db_without_quirks_is_no_empty_list(berkeley):
     """Restored branches that cannot be told from others: the resource stays away, and says why."""
-    berkeley.stop_in_doubt(decided=True)
+    key = berkeley.stop_in_doubt(decided=True)
     berkeley.agent.kill()
     berkeley.agent.resource = berkeley.a.resource("quirks=shared-rmid")
     berkeley.agent.start()
@@ -313,7 +300,7 @@ def test_berkeley_db_without_quirks_is_no_empty_list(berkeley):
     berkeley.agent.resource = berkeley.a.resource()
     berkeley.agent.start()
     berkeley.cluster.coordinator.start()
-    assert berkeley.settle("doubt").outcome == pb.OUTCOME_COMMITTED
+    assert berkeley.settle(key).outcome == pb.OUTCOME_COMMITTED
     assert berkeley.value("shop-a", "doubt") == "1"
 
 

@@ -64,26 +64,13 @@ class Banks:
                      for bank, name in (("bank-a", "a"), ("bank-b", "b")))
 
     def settle(self, key):
-        """The final result of the transaction with that key."""
-        with self.cluster.coordinator.application() as peer:
-            def ended():
-                result = peer.status(key=key, wait=True, seconds=30)
-                return result if result.ended else None
-            return wait_until(ended, f"{key} has ended")
+        return self.cluster.settle(key)
 
     def stop_in_doubt(self, decided):
-        """A transfer of 30 whose coordinator dies right before or after its decision to commit is
-        durable; both branches are prepared and nobody has told them. Its key."""
-        coordinator = self.cluster.coordinator
-        coordinator.stop()
-        coordinator.start(crash_at="coord_after_log_commit" if decided
-                          else "coord_before_log_commit")
-        self.cluster.wait_up()
-        with coordinator.application() as peer:
-            peer.submit(run=wire.run(self.move(30), key="in-doubt"))
-            coordinator.process.wait_end()
+        """A transfer of 30, in doubt in both databases. Its key."""
+        key = self.cluster.stop_in_doubt(self.move(30), decided)
         assert [len(self.prepared(name)) for name in self.databases] == [1, 1]
-        return "in-doubt"
+        return key
 
     def wait_obeyed(self):
         wait_until(lambda: not any(self.prepared(name) for name in self.databases),

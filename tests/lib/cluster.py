@@ -160,6 +160,26 @@ class Cluster:
         with self.coordinator.application() as application:
             wait_until(lambda: wanted <= participants_up(application), f"connected: {wanted}")
 
+    def settle(self, key):
+        """The final result of the transaction with that key."""
+        with self.coordinator.application() as application:
+            def ended():
+                result = application.status(key=key, wait=True, seconds=60)
+                return result if result.ended else None
+            return wait_until(ended, f"{key} has ended", seconds=60)
+
+    def stop_in_doubt(self, branches, decided):
+        """A one-shot over the branches whose coordinator dies right before or after its decision to
+        commit is durable: both have voted, and nobody has told them. Its key."""
+        self.coordinator.stop()
+        self.coordinator.start(crash_at="coord_after_log_commit" if decided
+                               else "coord_before_log_commit")
+        self.wait_up()
+        with self.coordinator.application() as application:
+            application.submit(run=wire.run(branches, key="in-doubt"))
+            self.coordinator.process.wait_end()
+        return "in-doubt"
+
     def close(self):
         """Kills what runs; raises if a sanitizer or an assertion spoke in any log."""
         for process in [d.process for d in self.daemons() if d.process] + self.others:
