@@ -4,8 +4,8 @@
 #include "runtime.h"
 
 #define KEPT_BYTES (64 << 20)
-#define MAPPED_BYTES                                                                               \
-    (4 << 20) /* above any message: larger ones are tables that grow, and go back */
+/* Above any message: larger pieces are tables that grow, and go back. */
+#define MAPPED_BYTES (4 << 20)
 
 void assent_heap_keep(void)
 {
