@@ -32,9 +32,11 @@ void transactions_init(struct transactions *table, struct event_base *base,
                        void (*due)(struct transaction *transaction, void *context), void *context)
 {
     *table = (struct transactions){.base = base, .due = due, .context = context};
-    for (size_t i = 0; i < BRANCH_SIZES; i++)
-        assent_pool_init(&table->pools[i],
-                         contexts_at(1u << i) + (1u << i) * sizeof(struct branch_context));
+    for (size_t i = 0; i < BRANCH_SIZES; i++) {
+        size_t size = contexts_at(1u << i) + (1u << i) * sizeof(struct branch_context);
+
+        assent_pool_init(&table->pools[i], size, size);
+    }
 }
 
 void transactions_fini(struct transactions *table)

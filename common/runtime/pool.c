@@ -18,9 +18,9 @@
 #define UNUSED_MAX 4096
 #endif
 
-void assent_pool_init(struct assent_pool *pool, size_t size)
+void assent_pool_init(struct assent_pool *pool, size_t size, size_t cleared)
 {
-    *pool = (struct assent_pool){.size = size};
+    *pool = (struct assent_pool){.size = size, .cleared = cleared};
 }
 
 void *assent_pool_take(struct assent_pool *pool)
@@ -31,7 +31,7 @@ void *assent_pool_take(struct assent_pool *pool)
         return calloc(1, pool->size);
     memcpy(&pool->unused, memory, sizeof(pool->unused));
     pool->count--;
-    return memset(memory, 0, pool->size);
+    return memset(memory, 0, pool->cleared);
 }
 
 void assent_pool_give(struct assent_pool *pool, void *memory)

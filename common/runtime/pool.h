@@ -11,12 +11,13 @@
 
 struct assent_pool {
     void *unused; /* each begins with the address of the next */
-    size_t count, size;
+    size_t count, size, cleared;
 };
 
-/* size: at least a pointer's. */
-void assent_pool_init(struct assent_pool *pool, size_t size);
-/* Zeroed; NULL without memory. The caller gives it back to this pool. */
+/* size: at least a pointer's. cleared: so many bytes of it, from its beginning, are zero when it is
+ * taken; what follows may be anything. */
+void assent_pool_init(struct assent_pool *pool, size_t size, size_t cleared);
+/* NULL without memory. The caller gives it back to this pool. */
 void *assent_pool_take(struct assent_pool *pool);
 void assent_pool_give(struct assent_pool *pool, void *memory);
 void assent_pool_fini(struct assent_pool *pool);

@@ -317,7 +317,8 @@ static int open_all(struct assent_participant *agent, char *error, size_t error_
 
     if (result)
         return result;
-    result = agent_workers_new(agent->options.workers, agent_driver_worked, agent, &agent->workers);
+    result = agent_workers_new(agent->options.workers, &agent->jobs, agent_driver_worked, agent,
+                               &agent->workers);
     if (result == 0)
         result = open_loop(agent);
     if (result == 0)
@@ -482,6 +483,7 @@ void assent_participant_free(struct assent_participant *agent)
         free(resource->directory);
     }
     agent_branches_fini(&agent->branches);
+    assent_pool_fini(&agent->jobs);
     agent_address_book_fini(&agent->address_book);
     assent_sent_points_free(agent->sent_points);
     free_event(agent->store_event);

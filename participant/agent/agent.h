@@ -69,6 +69,7 @@ struct assent_participant {
     struct event_base *base;
     struct assent_store *store;
     struct agent_workers *workers;
+    struct assent_pool jobs; /* memory of calls */
     struct agent_branches branches;
     struct agent_address_book address_book;
     struct agent_resource resources[ASSENT_RESOURCES_MAX];

@@ -15,7 +15,7 @@ _Static_assert(sizeof(struct assent_branch_id) == ASSENT_BRANCH_ID_BYTES,
 void agent_branches_init(struct agent_branches *branches)
 {
     *branches = (struct agent_branches){.by_id = NULL};
-    assent_pool_init(&branches->pool, sizeof(struct agent_branch));
+    assent_pool_init(&branches->pool, sizeof(struct agent_branch), sizeof(struct agent_branch));
 }
 
 struct coordinator_log *agent_branches_find_log(const struct agent_branches *branches,
@@ -139,12 +139,7 @@ void agent_branches_fini(struct agent_branches *branches)
     assent_pool_fini(&branches->pool);
     HASH_ITER (hh, branches->logs, log, next_log) {
         HASH_DEL(branches->logs, log);
-        while (!STAILQ_EMPTY(&log->forget_again)) {
-            struct agent_job *job = STAILQ_FIRST(&log->forget_again);
-
-            STAILQ_REMOVE_HEAD(&log->forget_again, link);
-            agent_job_free(job);
-        }
+        agent_jobs_drop(&log->forget_again);
         free(log);
     }
 }

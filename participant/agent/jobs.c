@@ -6,16 +6,19 @@
 
 struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *work, size_t work_size)
 {
-    struct agent_job *job = calloc(1, sizeof(*job));
+    struct assent_pool *pool = agent_finisher_jobs(finisher);
+    struct agent_job *job = assent_pool_take(pool);
     void *copy = work_size ? malloc(work_size) : NULL;
 
     if (!job || (work_size && !copy)) {
         free(copy);
-        free(job);
+        if (job)
+            assent_pool_give(pool, job);
         return NULL;
     }
     if (work_size)
         memcpy(copy, work, work_size);
+    job->pool = pool;
     job->finisher = finisher;
     job->call.work = copy;
     job->call.work_size = work_size;
@@ -31,7 +34,19 @@ void agent_job_free(struct agent_job *job)
     free(job->command);
     if (job->drop)
         job->drop(job->context);
-    free(job);
+    assent_pool_give(job->pool, job);
+}
+
+void agent_jobs_drop(struct agent_jobs *jobs)
+{
+    while (!STAILQ_EMPTY(jobs)) {
+        struct agent_job *job = STAILQ_FIRST(jobs);
+
+        STAILQ_REMOVE_HEAD(jobs, link);
+        if (job->lane)
+            agent_jobs_drop(&job->lane->waiting);
+        agent_job_free(job);
+    }
 }
 
 bool agent_job_works(const struct agent_job *job)

@@ -52,8 +52,10 @@ struct agent_finisher {
 struct agent_workers {
     void (*done)(struct agent_job *, void *);
     void *context;
-    size_t pending;                   /* loop only, as the next two */
+    struct assent_pool *jobs;
+    size_t pending;                   /* loop only, as the next three */
     struct agent_jobs tried;          /* done on the loop */
+    struct agent_jobs leaving;        /* for the threads, together at the end of the turn */
     LIST_HEAD(, agent_job) under_way; /* resources go on with them by themselves */
     int fd;                           /* epoll: the next, and descriptors of resources */
     int finished_fd;                  /* an eventfd */
@@ -283,7 +285,8 @@ static bool watch(struct agent_workers *workers, int fd, struct agent_finisher *
     return epoll_ctl(workers->fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *), void *context,
+int agent_workers_new(unsigned threads, struct assent_pool *jobs,
+                      void (*done)(struct agent_job *, void *), void *context,
                       struct agent_workers **ret_workers)
 {
     struct agent_workers *workers = calloc(1, sizeof(*workers));
@@ -293,6 +296,8 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
         return ASSENT_E_NOMEM;
     workers->done = done;
     workers->context = context;
+    workers->jobs = jobs;
+    assent_pool_init(jobs, sizeof(struct agent_job), offsetof(struct agent_job, call.reason) + 1);
     workers->threads = threads;
     workers->thread = calloc(threads, sizeof(*workers->thread));
     workers->fd = epoll_create1(EPOLL_CLOEXEC);
@@ -301,6 +306,7 @@ int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *)
     STAILQ_INIT(&workers->pool);
     STAILQ_INIT(&workers->finished);
     STAILQ_INIT(&workers->tried);
+    STAILQ_INIT(&workers->leaving);
     STAILQ_INIT(&workers->finishers);
     pthread_mutex_init(&workers->mutex, NULL);
     pthread_cond_init(&workers->sleepers.wake, NULL);
@@ -339,6 +345,11 @@ int agent_workers_add(struct agent_workers *workers, const struct assent_resourc
     STAILQ_INSERT_TAIL(&workers->finishers, finisher, link);
     *ret_finisher = finisher;
     return 0;
+}
+
+struct assent_pool *agent_finisher_jobs(const struct agent_finisher *finisher)
+{
+    return finisher->workers->jobs;
 }
 
 void agent_workers_opened(struct agent_finisher *finisher)
@@ -404,9 +415,7 @@ static void note_tried(struct agent_workers *workers, struct agent_job *job, enu
         LIST_INSERT_HEAD(&workers->under_way, job, under_way);
         break;
     case AGENT_TRIED_WAITS:
-        pthread_mutex_lock(&workers->mutex);
-        push(workers, job, needs_pool(job));
-        pthread_mutex_unlock(&workers->mutex);
+        STAILQ_INSERT_TAIL(&workers->leaving, job, link);
         break;
     }
 }
@@ -443,7 +452,7 @@ size_t agent_workers_pending(const struct agent_workers *workers)
 
 bool agent_workers_ready(const struct agent_workers *workers)
 {
-    return !STAILQ_EMPTY(&workers->tried);
+    return !STAILQ_EMPTY(&workers->tried) || !STAILQ_EMPTY(&workers->leaving);
 }
 
 int agent_workers_fd(const struct agent_workers *workers)
@@ -474,6 +483,18 @@ static void look(struct agent_workers *workers, struct agent_jobs *finished)
     }
 }
 
+static void hand_over(struct agent_workers *workers)
+{
+    pthread_mutex_lock(&workers->mutex);
+    while (!STAILQ_EMPTY(&workers->leaving)) {
+        struct agent_job *job = STAILQ_FIRST(&workers->leaving);
+
+        STAILQ_REMOVE_HEAD(&workers->leaving, link);
+        push(workers, job, needs_pool(job));
+    }
+    pthread_mutex_unlock(&workers->mutex);
+}
+
 void agent_workers_process(struct agent_workers *workers, bool readable)
 {
     struct agent_jobs finished = STAILQ_HEAD_INITIALIZER(finished);
@@ -498,6 +519,8 @@ void agent_workers_process(struct agent_workers *workers, bool readable)
         }
         workers->done(job, workers->context);
     }
+    if (!STAILQ_EMPTY(&workers->leaving))
+        hand_over(workers);
 }
 
 bool agent_workers_stop(struct agent_workers *workers, uint32_t timeout_ms)
@@ -526,18 +549,6 @@ bool agent_workers_stop(struct agent_workers *workers, uint32_t timeout_ms)
     return all;
 }
 
-static void drop_jobs(struct agent_jobs *jobs)
-{
-    while (!STAILQ_EMPTY(jobs)) {
-        struct agent_job *job = STAILQ_FIRST(jobs);
-
-        STAILQ_REMOVE_HEAD(jobs, link);
-        if (job->lane)
-            drop_jobs(&job->lane->waiting);
-        agent_job_free(job);
-    }
-}
-
 /* Their resources are closed without another word about them. */
 static void drop_under_way(struct agent_workers *workers)
 {
@@ -547,7 +558,7 @@ static void drop_under_way(struct agent_workers *workers)
 
         LIST_REMOVE(job, under_way);
         STAILQ_INSERT_TAIL(&jobs, job, link);
-        drop_jobs(&jobs);
+        agent_jobs_drop(&jobs);
     }
 }
 
@@ -564,15 +575,16 @@ void agent_workers_free(struct agent_workers *workers)
         STAILQ_REMOVE_HEAD(&workers->finishers, link);
         for (unsigned i = 0; i < finisher->threads_started; i++)
             pthread_join(finisher->thread[i], NULL);
-        drop_jobs(&finisher->queue);
-        drop_jobs(&finisher->apart);
+        agent_jobs_drop(&finisher->queue);
+        agent_jobs_drop(&finisher->apart);
         pthread_cond_destroy(&finisher->sleepers.wake);
         free(finisher->thread);
         free(finisher);
     }
-    drop_jobs(&workers->pool);
-    drop_jobs(&workers->finished);
-    drop_jobs(&workers->tried);
+    agent_jobs_drop(&workers->pool);
+    agent_jobs_drop(&workers->finished);
+    agent_jobs_drop(&workers->tried);
+    agent_jobs_drop(&workers->leaving);
     drop_under_way(workers);
     pthread_cond_destroy(&workers->sleepers.wake);
     pthread_cond_destroy(&workers->ended);

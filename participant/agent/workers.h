@@ -21,6 +21,7 @@
 #include <sys/queue.h>
 
 #include "assent/participant.h"
+#include "pool.h"
 
 /* What a resource's open has handed out; NULL before that. */
 typedef void *_Atomic agent_handle;
@@ -41,27 +42,31 @@ struct agent_lane {
  * first result that is not OK ends the row. */
 struct agent_job {
     STAILQ_ENTRY(agent_job) link;
+    struct assent_pool *pool;        /* whence its memory is */
     LIST_ENTRY(agent_job) under_way; /* without a thread */
     struct agent_finisher *finisher;
     struct agent_lane *lane;         /* NULL: alone in the world */
     enum assent_operation operation; /* ignored for a query */
     bool with_begin, with_work;
-    struct assent_call call; /* id, work and timeout_ms from the caller; results from the workers */
-    void *context;           /* the caller's, as the next two are */
-    uint64_t request;        /* that it answers, if that came over ... */
-    uint64_t connection;     /* ... this connection ... */
+    void *context;                       /* the caller's, as the next two are */
+    uint64_t request;                    /* that it answers, if that came over ... */
+    uint64_t connection;                 /* ... this connection ... */
     struct agent_link *asker;            /* ... of this one; tasks only */
     char *command;                       /* not NULL: a query; owned by the job */
     void (*task)(struct agent_job *job); /* not NULL: run by a finishing thread, and nothing else
                                           * of the above; also before the resource is open */
     void (*done)(struct agent_job *job); /* of a task, on the loop: owns the job */
     void (*drop)(void *context);         /* not NULL: frees the context with the job */
-    int query_error; /* 0: call.reply holds the JSON text; else call.reason says why */
+    int query_error;         /* 0: call.reply holds the JSON text; else call.reason says why */
+    struct assent_call call; /* id, work and timeout_ms from the caller; results from the workers.
+                              * Last, and its reason is: that is not cleared for each new job */
 };
 
-/* done() is called inside agent_workers_process() and owns the job from then on. */
-ASSENT_CHECKED int agent_workers_new(unsigned threads, void (*done)(struct agent_job *, void *),
-                                     void *context, struct agent_workers **ret_workers);
+/* done() is called inside agent_workers_process() and owns the job from then on. jobs: for their
+ * memory; the caller's, set up here; it outlives the workers and every job. */
+ASSENT_CHECKED int agent_workers_new(unsigned threads, struct assent_pool *jobs,
+                                     void (*done)(struct agent_job *, void *), void *context,
+                                     struct agent_workers **ret_workers);
 /* Jobs may be submitted before start; they wait. Finishers live as long as the workers. *resource
  * is NULL until a task has opened it: until then whatever needs it is unavailable. */
 ASSENT_CHECKED int agent_workers_add(struct agent_workers *workers,
@@ -72,10 +77,13 @@ ASSENT_CHECKED int agent_workers_start(struct agent_workers *workers);
  * the resource offers that. May be said again. */
 void agent_workers_opened(struct agent_finisher *finisher);
 
-/* A zeroed job with a copy of the work (size 0: none); NULL without memory. */
+/* A cleared job with a copy of the work (size 0: none); NULL without memory. */
 struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *work,
                                 size_t work_size);
 void agent_job_free(struct agent_job *job); /* NULL is allowed */
+/* Frees them and what waits in their lanes. */
+void agent_jobs_drop(struct agent_jobs *jobs);
+struct assent_pool *agent_finisher_jobs(const struct agent_finisher *finisher);
 /* It begins or works. */
 bool agent_job_works(const struct agent_job *job);
 void agent_lane_init(struct agent_lane *lane);
@@ -84,7 +92,8 @@ bool agent_lane_idle(const struct agent_lane *lane);
 void agent_workers_submit(struct agent_workers *workers, struct agent_job *job);
 /* Jobs submitted and not yet given to done(). */
 size_t agent_workers_pending(const struct agent_workers *workers);
-/* Whether process has something to do that was done on the loop. */
+/* Whether process is to be called at the end of this turn of the loop: something was done on the
+ * loop, or goes to the threads, which are given all of a turn at once. */
 bool agent_workers_ready(const struct agent_workers *workers);
 /* Readable when process has something to do that was done on a thread, or by a resource by itself.
  * Owned by the workers. */

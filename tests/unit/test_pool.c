@@ -8,20 +8,21 @@
 
 #include "pool.h"
 
-#define SIZE 24
+#define SIZE    24
+#define CLEARED 17
 
-static void what_is_taken_is_zeroed(void **state)
+static void what_is_taken_is_cleared(void **state)
 {
-    static const uint8_t zeros[SIZE];
+    static const uint8_t zeros[CLEARED];
     struct assent_pool pool;
 
     (void)state;
-    assent_pool_init(&pool, SIZE);
+    assent_pool_init(&pool, SIZE, CLEARED);
     for (int i = 0; i < 3; i++) {
         uint8_t *memory = assent_pool_take(&pool);
 
         assert_non_null(memory);
-        assert_memory_equal(memory, zeros, SIZE);
+        assert_memory_equal(memory, zeros, CLEARED);
         memset(memory, 0xa5, SIZE);
         assent_pool_give(&pool, memory);
     }
@@ -35,7 +36,7 @@ static void pieces_are_apart(void **state)
     struct assent_pool pool;
 
     (void)state;
-    assent_pool_init(&pool, SIZE);
+    assent_pool_init(&pool, SIZE, CLEARED);
     for (int round = 0; round < 2; round++) {
         for (uint32_t i = 0; i < PIECES; i++) {
             pieces[i] = assent_pool_take(&pool);
@@ -55,7 +56,7 @@ static void pieces_are_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_taken_is_zeroed),
+        cmocka_unit_test(what_is_taken_is_cleared),
         cmocka_unit_test(pieces_are_apart),
     };
 

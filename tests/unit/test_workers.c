@@ -173,6 +173,7 @@ struct bench {
     struct fake fake;
     agent_handle resource; /* the fake, or NULL while it is not open */
     struct agent_workers *workers;
+    struct assent_pool jobs;
     struct agent_finisher *finisher;
     struct agent_lane lanes[BRANCHES];
     size_t done;
@@ -202,7 +203,7 @@ static struct bench *open_bench(const struct assent_resource_ops *ops, unsigned 
     pthread_cond_init(&bench->fake.changed, NULL);
     for (int i = 0; i < BRANCHES; i++)
         agent_lane_init(&bench->lanes[i]);
-    assert_int_equal(agent_workers_new(threads, done, bench, &bench->workers), 0);
+    assert_int_equal(agent_workers_new(threads, &bench->jobs, done, bench, &bench->workers), 0);
     bench->resource = &bench->fake;
     assert_int_equal(agent_workers_add(bench->workers, ops, &bench->resource, &bench->finisher), 0);
     if (start)
@@ -215,6 +216,7 @@ static void close_bench(struct bench *bench)
     set_gate(&bench->fake, false);
     agent_workers_free(bench->workers);
     agent_job_free(bench->last);
+    assent_pool_fini(&bench->jobs);
     pthread_cond_destroy(&bench->fake.changed);
     pthread_mutex_destroy(&bench->fake.mutex);
     free(bench);
@@ -231,6 +233,7 @@ static void submit(struct bench *bench, uint32_t branch, uint32_t number,
     job->call.id.branch = branch;
     job->call.timeout_ms = number;
     agent_workers_submit(bench->workers, job);
+    agent_workers_process(bench->workers, false);
 }
 
 static void wait_done(struct bench *bench, size_t count)
@@ -360,6 +363,7 @@ static void submit_row(struct bench *bench, enum assent_operation operation)
     job->operation = operation;
     job->with_begin = job->with_work = true;
     agent_workers_submit(bench->workers, job);
+    agent_workers_process(bench->workers, false);
 }
 
 static void work_comes_before_the_operation_that_it_rides_on(void **state)
@@ -447,6 +451,7 @@ static void work_replies_and_queries_come_back(void **state)
         assert_non_null(job);
         job->command = strdup(good ? "dump" : "drop");
         agent_workers_submit(bench->workers, job);
+        agent_workers_process(bench->workers, false);
         wait_done(bench, (size_t)good + 2);
         if (good) {
             assert_int_equal(bench->last->query_error, 0);
@@ -479,6 +484,7 @@ static void work_goes_on_while_a_resource_finishes_others(void **state)
     assert_non_null(job);
     job->operation = ASSENT_OP_COMMIT;
     agent_workers_submit(bench->workers, job);
+    agent_workers_process(bench->workers, false);
     wait_done(bench, 1);
     assert_int_equal(atomic_load(&other.finished), 1);
     close_bench(bench);
@@ -507,6 +513,7 @@ static void nothing_is_called_before_a_task_has_opened_the_resource(void **state
     job->task = open_task;
     job->context = bench;
     agent_workers_submit(bench->workers, job);
+    agent_workers_process(bench->workers, false);
     submit(bench, 0, 1, ASSENT_OP_COMMIT);
     wait_done(bench, 3);
     assert_int_equal(bench->last->call.result, ASSENT_RM_OK);
@@ -536,6 +543,7 @@ static void tasks_of_a_resource_never_overlap(void **state)
         job->task = overlap_task;
         job->context = bench;
         agent_workers_submit(bench->workers, job);
+        agent_workers_process(bench->workers, false);
         if (i == 0)
             wait_at_gate(&bench->fake, 1);
     }

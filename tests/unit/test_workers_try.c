@@ -120,6 +120,7 @@ struct bench {
     struct fake fake;
     agent_handle resource;
     struct agent_workers *workers;
+    struct assent_pool jobs;
     struct agent_finisher *finisher;
     enum assent_rm_result wanted;
     size_t done;
@@ -144,7 +145,7 @@ static struct bench *open_bench(enum step waits, bool opened)
     bench->fake.fd = eventfd(0, EFD_NONBLOCK);
     bench->fake.loop = pthread_self();
     bench->resource = &bench->fake;
-    assert_int_equal(agent_workers_new(2, done, bench, &bench->workers), 0);
+    assert_int_equal(agent_workers_new(2, &bench->jobs, done, bench, &bench->workers), 0);
     assert_int_equal(agent_workers_add(bench->workers, &ops, &bench->resource, &bench->finisher),
                      0);
     if (opened)
@@ -155,6 +156,7 @@ static struct bench *open_bench(enum step waits, bool opened)
 static void close_bench(struct bench *bench)
 {
     agent_workers_free(bench->workers);
+    assent_pool_fini(&bench->jobs);
     close(bench->fake.fd);
     free(bench);
 }

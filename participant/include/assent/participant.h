@@ -77,9 +77,9 @@ struct assent_call {
     bool would_wait;
     bool later; /* no_wait and ASSENT_CAP_LATER: progress hands it out with its answer */
     enum assent_rm_result result;
-    char reason[ASSENT_REASON_MAX + 1]; /* readable, if the result is not OK; may stay empty */
-    void *reply;                        /* WORK: malloc'ed, taken over by the agent; or NULL */
+    void *reply; /* WORK: malloc'ed, taken over by the agent; or NULL */
     size_t reply_size;
+    char reason[ASSENT_REASON_MAX + 1]; /* readable, if the result is not OK; may stay empty */
 };
 
 struct assent_resource_environment {
