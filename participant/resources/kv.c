@@ -36,14 +36,12 @@ void kv_answer(struct assent_call *call, enum assent_rm_result result, const cha
 
 bool kv_answer_failed(struct kv *kv, struct assent_call *call)
 {
-    bool failed;
-
+    if (!atomic_load(&kv->failed))
+        return false;
     pthread_mutex_lock(&kv->mutex);
-    failed = kv->failed;
-    if (failed)
-        kv_answer(call, ASSENT_RM_UNAVAILABLE, "%s", kv->reason);
+    kv_answer(call, ASSENT_RM_UNAVAILABLE, "%s", kv->reason);
     pthread_mutex_unlock(&kv->mutex);
-    return failed;
+    return true;
 }
 
 int kv_shown(const char *text, size_t size, size_t max)
@@ -60,13 +58,15 @@ int kv_shown(const char *text, size_t size, size_t max)
 static void close_kv(void *resource)
 {
     struct kv *kv = resource;
+    struct kv_branch *branch;
 
     if (kv->store != NULL)
         kv_batch_flush(kv);
-    while (kv->branches != NULL)
-        kv_branch_drop(kv, kv->branches);
+    while ((branch = kv->branches) != NULL)
+        kv_branches_drop(kv, &branch, 1);
     kv_store_close(kv->store);
     kv_locks_fini(&kv->locks);
+    assent_pool_fini(&kv->branch_pool);
     pthread_mutex_destroy(&kv->batch_mutex);
     pthread_mutex_destroy(&kv->mutex);
     free(kv);
@@ -90,10 +90,12 @@ static bool load_branch(const void *key, size_t key_size, const void *body, size
 
     (void)key_size; /* checked with the record */
     assent_branch_id_decode(key, &id);
-    loading->status = kv_branch_add(loading->kv, &id, &branch);
+    loading->status = kv_branch_add(loading->kv, &id, true, &branch);
     if (loading->status == 0) {
         loading->status = kv_branch_decode(loading->kv, branch, body, size);
+        pthread_mutex_lock(&loading->kv->mutex);
         kv_branch_set_prepared(loading->kv, branch);
+        pthread_mutex_unlock(&loading->kv->mutex);
     }
     if (loading->status != 0) {
         assent_gtrid_format(&id.gtrid, gtrid);
@@ -114,6 +116,18 @@ static int load_branches(struct kv *kv, char *error, size_t error_size)
     return r != 0 ? r : loading.status;
 }
 
+static int load_last_marker(struct kv *kv, char *error, size_t error_size)
+{
+    char reason[ASSENT_REASON_MAX + 1];
+    int r = kv_store_last_marker(kv->store, kv->last_marker, reason);
+
+    if (r == ASSENT_E_NOT_FOUND)
+        return 0;
+    if (r != 0)
+        snprintf(error, error_size, "%s", reason);
+    return r;
+}
+
 static int open_kv(const struct assent_resource_environment *environment, void **ret_resource,
                    char *error, size_t error_size)
 {
@@ -126,6 +140,7 @@ static int open_kv(const struct assent_resource_environment *environment, void *
         snprintf(error, error_size, "kv: out of memory");
         return ASSENT_E_NOMEM;
     }
+    assent_pool_init(&kv->branch_pool, sizeof(struct kv_branch), sizeof(struct kv_branch));
     pthread_mutex_init(&kv->mutex, NULL);
     pthread_mutex_init(&kv->batch_mutex, NULL);
     kv->lock_wait_ms = 2000;
@@ -136,6 +151,8 @@ static int open_kv(const struct assent_resource_environment *environment, void *
     r = assent_parameters_parse("kv", environment->parameters, parameters, 2, error, error_size);
     if (r == 0)
         r = kv_store_open(environment->data_directory, map_bytes, &kv->store, error, error_size);
+    if (r == 0)
+        r = load_last_marker(kv, error, error_size);
     if (r == 0)
         r = load_branches(kv, error, error_size);
     if (r == 0)
@@ -150,29 +167,33 @@ static int open_kv(const struct assent_resource_environment *environment, void *
 static void begin(void *resource, struct assent_call *call)
 {
     struct kv *kv = resource;
-    struct kv_branch *branch = kv_branch_find(kv, &call->id);
+    struct kv_branch *branch;
     char error[ASSENT_REASON_MAX + 1];
     uint8_t name[ASSENT_BRANCH_ID_BYTES];
     int r;
 
     if (kv_answer_failed(kv, call))
         return;
-    if (branch != NULL) {
-        if (branch->prepared)
-            kv_answer(call, ASSENT_RM_FAILED, "the branch is prepared already");
-        else
-            kv_result(call, ASSENT_RM_OK);
-        return;
+    r = kv_branch_add(kv, &call->id, false, &branch);
+    if (r == ASSENT_E_UNKNOWN) {
+        /* A late repeat of work that has committed must not run a second time. */
+        assent_branch_id_encode(&call->id, name);
+        r = kv_store_marker(kv->store, name, error);
+        if (r == 0) {
+            kv_answer(call, ASSENT_RM_WAS_COMMITTED, "the branch has committed");
+            return;
+        }
+        if (r != ASSENT_E_NOT_FOUND) {
+            kv_answer(call, ASSENT_RM_UNAVAILABLE, "%s", error);
+            return;
+        }
+        r = kv_branch_add(kv, &call->id, true, &branch);
     }
-    /* A late repeat of work that has committed must not run a second time. */
-    assent_branch_id_encode(&call->id, name);
-    if ((r = kv_store_marker(kv->store, name, error)) == 0)
-        kv_answer(call, ASSENT_RM_WAS_COMMITTED, "the branch has committed");
-    else if (r != ASSENT_E_NOT_FOUND)
-        kv_answer(call, ASSENT_RM_UNAVAILABLE, "%s", error);
-    else if ((r = kv_branch_add(kv, &call->id, &branch)) == ASSENT_E_LIMIT)
+    if (r == ASSENT_E_STATE && branch->prepared)
+        kv_answer(call, ASSENT_RM_FAILED, "the branch is prepared already");
+    else if (r == ASSENT_E_LIMIT)
         kv_answer(call, ASSENT_RM_FAILED, "kv: over %u branches are open", KV_BRANCHES_MAX);
-    else if (r != 0)
+    else if (r != 0 && r != ASSENT_E_STATE)
         kv_answer(call, ASSENT_RM_FAILED, "%s", assent_error_text(r));
     else
         kv_result(call, ASSENT_RM_OK);
@@ -189,19 +210,30 @@ static void work(void *resource, struct assent_call *call)
         return;
     if (branch == NULL)
         kv_answer(call, ASSENT_RM_REFUSED, "no such branch");
-    else if (call->no_wait && (branch->holds != NULL || call->work_size > KV_TRY_BYTES_MAX))
+    else if (call->no_wait && (!STAILQ_EMPTY(&branch->holds) || call->work_size > KV_TRY_BYTES_MAX))
         call->would_wait = true;
     else
         kv_work(kv, branch, call);
 }
 
-/* The call says which: prepare, commit, one-phase commit, rollback or forget. They wait for the
- * disk. */
+/* The call says which: prepare, commit, one-phase commit or rollback. They wait for the disk. */
 static void finish(void *resource, struct assent_call *call)
 {
     call->would_wait = call->no_wait;
     if (!call->would_wait)
         kv_batch(resource, &call, 1);
+}
+
+static void forget(void *resource, struct assent_call *call)
+{
+    struct kv *kv = resource;
+
+    if (kv_answer_failed(kv, call))
+        return;
+    if (!call->no_wait)
+        kv_batch(kv, &call, 1);
+    else if (!kv_forget_later(kv, call))
+        call->would_wait = true;
 }
 
 static void batch(void *resource, struct assent_call **calls, size_t count)
@@ -409,7 +441,7 @@ const struct assent_resource_ops assent_resource_kv = {
     .commit = finish,
     .rollback = finish,
     .evidence = evidence,
-    .forget = finish,
+    .forget = forget,
     .batch = batch,
     .recover = recover,
     .ping = ping,

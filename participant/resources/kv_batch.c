@@ -22,9 +22,9 @@ static const char no_room[] = "kv store: 80 % of its map are in use";
 static void mark_failed(struct kv *kv, const char *error)
 {
     pthread_mutex_lock(&kv->mutex);
-    if (!kv->failed) {
-        kv->failed = true;
+    if (!atomic_load(&kv->failed)) {
         snprintf(kv->reason, sizeof(kv->reason), "%s", error);
+        atomic_store(&kv->failed, true);
     }
     pthread_mutex_unlock(&kv->mutex);
 }
@@ -61,7 +61,7 @@ static int stage_prepare(struct kv_txn *txn, struct kv_branch *branch, struct as
     else if (branch->prepared)
         kv_result(call, ASSENT_RM_OK);
     else if (branch->failed)
-        kv_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
+        kv_answer(call, ASSENT_RM_FAILED, "%s", kv_branch_reason(branch));
     else if (!kv_branch_wrote(branch))
         kv_result(call, ASSENT_RM_READ_ONLY);
     else if (!kv_txn_fits(txn, branch->bytes))
@@ -79,11 +79,12 @@ static int stage_prepare(struct kv_txn *txn, struct kv_branch *branch, struct as
 
 static int stage_writes(struct kv_txn *txn, const struct kv_branch *branch, char *error)
 {
+    const struct kv_hold *hold;
     const char *key;
     size_t key_size;
     int r = 0;
 
-    for (const struct kv_hold *hold = branch->holds; r == 0 && hold != NULL; hold = hold->hh.next) {
+    STAILQ_FOREACH (hold, &branch->holds, of_branch) {
         key = kv_hold_key(hold, &key_size);
         switch (hold->write) {
         case KV_WRITE_NONE:
@@ -95,9 +96,11 @@ static int stage_writes(struct kv_txn *txn, const struct kv_branch *branch, char
             r = kv_txn_delete(txn, key, key_size, error);
             break;
         }
+        if (r != 0)
+            return r;
     }
     /* The marker is the evidence of this commit: in the same transaction as its effects. */
-    return r == 0 ? kv_txn_put_marker(txn, branch->name, error) : r;
+    return kv_txn_put_marker(txn, branch->name, error);
 }
 
 static int stage_commit(struct kv *kv, struct kv_txn *txn, struct kv_branch *branch,
@@ -125,7 +128,7 @@ static int stage_one_phase(struct kv *kv, struct kv_txn *txn, struct kv_branch *
     if (branch->prepared)
         kv_answer(call, ASSENT_RM_UNKNOWN_CODE, "the branch is prepared already");
     else if (branch->failed)
-        kv_answer(call, ASSENT_RM_REFUSED, "%s", branch->reason);
+        kv_answer(call, ASSENT_RM_REFUSED, "%s", kv_branch_reason(branch));
     else if (!kv_txn_fits(txn, branch->bytes))
         kv_answer(call, ASSENT_RM_REFUSED, "%s", no_room);
     else {
@@ -145,35 +148,54 @@ static int stage_rollback(struct kv *kv, struct kv_txn *txn, struct kv_branch *b
 }
 
 /* A forget needs no sync of its own: lost in a crash, it leaves a marker that harms nobody. So it
- * waits for a batch that writes anyway. */
-static int stage_forget(struct kv *kv, struct kv_txn *txn, struct kv_branch *branch,
-                        struct assent_call *call, char *error)
+ * waits for a batch that writes anyway. A branch that is not finished has no marker yet, and keeps
+ * the one to come. */
+bool kv_forget_later(struct kv *kv, struct assent_call *call)
+{
+    struct kv_forgets *forgets = &kv->forgets;
+    bool room = true;
+
+    kv_result(call, ASSENT_RM_OK);
+    pthread_mutex_lock(&kv->mutex);
+    if (kv_branch_at(kv, &call->id) == NULL && (room = forgets->count < KV_FORGETS_MAX))
+        assent_branch_id_encode(&call->id, forgets->names[forgets->count++]);
+    pthread_mutex_unlock(&kv->mutex);
+    return room;
+}
+
+static int stage_forget(struct kv *kv, struct kv_txn *txn, struct assent_call *call, char *error)
 {
     uint8_t name[ASSENT_BRANCH_ID_BYTES];
 
-    kv_result(call, ASSENT_RM_OK);
-    if (branch != NULL) /* not finished: it has no marker yet, and keeps the one to come */
+    if (kv_forget_later(kv, call))
         return 0;
+    txn->dirty = true; /* those that wait go with this one */
     assent_branch_id_encode(&call->id, name);
-    if (kv->forget_count == KV_FORGETS_MAX)
-        return kv_txn_delete_marker(txn, name, error);
-    memcpy(kv->forgets[kv->forget_count++], name, sizeof(name));
-    return 0;
+    return kv_txn_delete_marker(txn, name, error);
 }
 
+/* Those that an earlier batch failed to delete come first. */
 static int stage_forgets(struct kv *kv, struct kv_txn *txn, char *error)
 {
+    struct kv_forgets *forgetting = &kv->forgetting;
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < kv->forget_count; i++)
-        r = kv_txn_delete_marker(txn, kv->forgets[i], error);
+    if (forgetting->count == 0) {
+        pthread_mutex_lock(&kv->mutex);
+        forgetting->count = kv->forgets.count;
+        memcpy(forgetting->names, kv->forgets.names,
+               kv->forgets.count * sizeof(forgetting->names[0]));
+        kv->forgets.count = 0;
+        pthread_mutex_unlock(&kv->mutex);
+    }
+    for (size_t i = 0; r == 0 && i < forgetting->count; i++)
+        r = kv_txn_delete_marker(txn, forgetting->names[i], error);
     return r;
 }
 
-static int stage(struct kv *kv, struct kv_txn *txn, struct assent_call *call, char *error)
+static int stage(struct kv *kv, struct kv_txn *txn, struct kv_branch *branch,
+                 struct assent_call *call, char *error)
 {
-    struct kv_branch *branch = kv_branch_find(kv, &call->id);
-
     switch (call->operation) {
     case ASSENT_OP_PREPARE:
         return stage_prepare(txn, branch, call, error);
@@ -184,7 +206,7 @@ static int stage(struct kv *kv, struct kv_txn *txn, struct assent_call *call, ch
     case ASSENT_OP_ROLLBACK:
         return stage_rollback(kv, txn, branch, call, error);
     case ASSENT_OP_FORGET:
-        return stage_forget(kv, txn, branch, call, error);
+        return stage_forget(kv, txn, call, error);
     case ASSENT_OP_WORK:
     case ASSENT_OP_EVIDENCE:
     case ASSENT_OP_COUNT:
@@ -194,18 +216,32 @@ static int stage(struct kv *kv, struct kv_txn *txn, struct assent_call *call, ch
     return ASSENT_E_INVALID;
 }
 
-/* Brings memory to what a call's noted result has made durable. */
-static void settle(struct kv *kv, const struct assent_call *call)
+/* Whether the call's noted result has ended the branch; what else it has changed is noted here.
+ * Under the mutex. */
+static bool note_result(struct kv *kv, struct kv_branch *branch, const struct assent_call *call)
 {
-    struct kv_branch *branch = kv_branch_find(kv, &call->id);
     bool done = call->result == ASSENT_RM_OK;
 
     if (branch == NULL || call->operation == ASSENT_OP_FORGET)
-        return;
-    if (call->operation == ASSENT_OP_PREPARE && done)
+        return false;
+    if (done && call->operation == ASSENT_OP_PREPARE) {
         kv_branch_set_prepared(kv, branch);
-    else if (done || call->result == ASSENT_RM_READ_ONLY || call->result == ASSENT_RM_REFUSED)
-        kv_branch_drop(kv, branch);
+        return false;
+    }
+    if (done && call->operation != ASSENT_OP_ROLLBACK)
+        kv_branch_marked(kv, branch->name);
+    return done || call->result == ASSENT_RM_READ_ONLY || call->result == ASSENT_RM_REFUSED;
+}
+
+/* Brings memory to what the calls' noted results have made durable. */
+static void settle(struct kv *kv, struct assent_call **calls, size_t count)
+{
+    pthread_mutex_lock(&kv->mutex);
+    for (size_t i = 0; i < count; i++)
+        if (!note_result(kv, kv->found[i], calls[i]))
+            kv->found[i] = NULL;
+    pthread_mutex_unlock(&kv->mutex);
+    kv_branches_drop(kv, kv->found, count);
 }
 
 /* The one call could not be staged, and nothing was changed. */
@@ -240,26 +276,26 @@ static int write_all(struct kv *kv, struct assent_call **calls, size_t count, ch
     if (r != 0)
         return r;
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = stage(kv, &txn, calls[i], error);
-    if (r == 0 && (txn.dirty || kv->forget_count == KV_FORGETS_MAX)) {
+        r = stage(kv, &txn, kv->found[i], calls[i], error);
+    if (r == 0 && txn.dirty)
         r = stage_forgets(kv, &txn, error);
-        txn.dirty = true;
-    }
     if (r != 0 || !txn.dirty) {
         kv_txn_abort(&txn);
         return r;
     }
     if (kv_txn_commit(&txn, error) != 0)
         return ASSENT_E_UNKNOWN;
-    kv->forget_count = 0;
+    kv->forgetting.count = 0;
     return 0;
 }
 
 static int attempt(struct kv *kv, struct assent_call **calls, size_t count)
 {
     char error[ASSENT_REASON_MAX + 1] = "out of memory";
-    int r = write_all(kv, calls, count, error);
+    int r;
 
+    kv_branch_find_all(kv, calls, kv->found, count);
+    r = write_all(kv, calls, count, error);
     if (r == ASSENT_E_FULL || r == ASSENT_E_NOMEM) {
         if (count > 1)
             return r;
@@ -270,22 +306,24 @@ static int attempt(struct kv *kv, struct assent_call **calls, size_t count)
             kv_answer(calls[i], ASSENT_RM_UNAVAILABLE, "%s", error);
         return 0;
     }
-    for (size_t i = 0; i < count; i++)
-        settle(kv, calls[i]);
+    settle(kv, calls, count);
     return 0;
 }
 
 void kv_batch(struct kv *kv, struct assent_call **calls, size_t count)
 {
-    bool refused = false;
-
     pthread_mutex_lock(&kv->batch_mutex);
-    for (size_t i = 0; i < count; i++)
-        refused = kv_answer_failed(kv, calls[i]);
-    if (count > 0 && !refused && attempt(kv, calls, count) != 0)
-        for (size_t i = 0; i < count; i++)
-            if (!kv_answer_failed(kv, calls[i]))
-                (void)attempt(kv, &calls[i], 1);
+    for (size_t taken; count > 0; calls += taken, count -= taken) {
+        bool refused = false;
+
+        taken = count < KV_BATCH_MAX ? count : KV_BATCH_MAX;
+        for (size_t i = 0; i < taken; i++)
+            refused = kv_answer_failed(kv, calls[i]);
+        if (!refused && attempt(kv, calls, taken) != 0)
+            for (size_t i = 0; i < taken; i++)
+                if (!kv_answer_failed(kv, calls[i]))
+                    (void)attempt(kv, &calls[i], 1);
+    }
     pthread_mutex_unlock(&kv->batch_mutex);
 }
 
@@ -295,10 +333,10 @@ void kv_batch_flush(struct kv *kv)
     struct kv_txn txn;
 
     /* A failure here loses forgets only, as a crash would. */
-    if (kv->failed || kv->forget_count == 0 || kv_txn_begin(kv->store, &txn, error) != 0)
+    if (atomic_load(&kv->failed) || kv_txn_begin(kv->store, &txn, error) != 0)
         return;
-    if (stage_forgets(kv, &txn, error) != 0)
+    if (stage_forgets(kv, &txn, error) != 0 || !txn.dirty)
         kv_txn_abort(&txn);
     else if (kv_txn_commit(&txn, error) == 0)
-        kv->forget_count = 0;
+        kv->forgetting.count = 0;
 }

@@ -13,69 +13,125 @@
 #include "bytes.h"
 #include "id_table.h"
 
-struct kv_branch *kv_branch_find(struct kv *kv, const struct assent_branch_id *id)
+struct kv_branch *kv_branch_at(const struct kv *kv, const struct assent_branch_id *id)
 {
     uint8_t name[ASSENT_BRANCH_ID_BYTES];
     struct kv_branch *branch;
 
     assent_branch_id_encode(id, name);
-    pthread_mutex_lock(&kv->mutex);
     HASH_FIND(hh, kv->branches, name, sizeof(name), branch);
+    return branch;
+}
+
+struct kv_branch *kv_branch_find(struct kv *kv, const struct assent_branch_id *id)
+{
+    struct kv_branch *branch;
+
+    pthread_mutex_lock(&kv->mutex);
+    branch = kv_branch_at(kv, id);
     pthread_mutex_unlock(&kv->mutex);
     return branch;
 }
 
-int kv_branch_add(struct kv *kv, const struct assent_branch_id *id, struct kv_branch **ret_branch)
+void kv_branch_find_all(struct kv *kv, struct assent_call **calls, struct kv_branch **ret_branches,
+                        size_t count)
 {
-    struct kv_branch *branch = calloc(1, sizeof(*branch));
-    int r = 0;
+    pthread_mutex_lock(&kv->mutex);
+    for (size_t i = 0; i < count; i++)
+        ret_branches[i] = kv_branch_at(kv, &calls[i]->id);
+    pthread_mutex_unlock(&kv->mutex);
+}
 
-    if (branch == NULL)
+/* Under the mutex. */
+static int add(struct kv *kv, const struct assent_branch_id *id, struct kv_branch **ret_branch)
+{
+    struct kv_branch *branch;
+
+    if (HASH_COUNT(kv->branches) >= KV_BRANCHES_MAX)
+        return ASSENT_E_LIMIT;
+    if ((branch = assent_pool_take(&kv->branch_pool)) == NULL)
         return ASSENT_E_NOMEM;
     branch->id = *id;
     assent_branch_id_encode(id, branch->name);
+    STAILQ_INIT(&branch->holds);
+    HASH_ADD(hh, kv->branches, name, sizeof(branch->name), branch);
+    if (branch->hh.tbl == NULL) {
+        assent_pool_give(&kv->branch_pool, branch);
+        return ASSENT_E_NOMEM;
+    }
+    *ret_branch = branch;
+    return 0;
+}
+
+int kv_branch_add(struct kv *kv, const struct assent_branch_id *id, bool unmarked,
+                  struct kv_branch **ret_branch)
+{
+    uint8_t name[ASSENT_BRANCH_ID_BYTES];
+    struct kv_branch *branch;
+    int r;
+
+    assent_branch_id_encode(id, name);
     pthread_mutex_lock(&kv->mutex);
-    if (HASH_COUNT(kv->branches) >= KV_BRANCHES_MAX) {
-        r = ASSENT_E_LIMIT;
+    if ((branch = kv_branch_at(kv, id)) != NULL) {
+        *ret_branch = branch;
+        r = ASSENT_E_STATE;
+    } else if (!unmarked && memcmp(name, kv->last_marker, sizeof(name)) <= 0) {
+        r = ASSENT_E_UNKNOWN;
     } else {
-        HASH_ADD(hh, kv->branches, name, sizeof(branch->name), branch);
-        if (branch->hh.tbl == NULL)
-            r = ASSENT_E_NOMEM;
+        r = add(kv, id, ret_branch);
     }
     pthread_mutex_unlock(&kv->mutex);
-    if (r == 0)
-        *ret_branch = branch;
-    else
-        free(branch);
     return r;
 }
 
 void kv_branch_set_prepared(struct kv *kv, struct kv_branch *branch)
 {
-    pthread_mutex_lock(&kv->mutex);
     if (!branch->prepared)
         kv->prepared_count++;
     branch->prepared = true;
-    pthread_mutex_unlock(&kv->mutex);
 }
 
-void kv_branch_drop(struct kv *kv, struct kv_branch *branch)
+void kv_branch_marked(struct kv *kv, const uint8_t name[ASSENT_BRANCH_ID_BYTES])
+{
+    if (memcmp(name, kv->last_marker, sizeof(kv->last_marker)) > 0)
+        memcpy(kv->last_marker, name, sizeof(kv->last_marker));
+}
+
+void kv_branches_drop(struct kv *kv, struct kv_branch **branches, size_t count)
 {
     pthread_mutex_lock(&kv->mutex);
-    HASH_DEL(kv->branches, branch);
-    if (branch->prepared)
-        kv->prepared_count--;
+    for (size_t i = 0; i < count; i++) {
+        if (branches[i] == NULL)
+            continue;
+        HASH_DEL(kv->branches, branches[i]);
+        if (branches[i]->prepared)
+            kv->prepared_count--;
+    }
     pthread_mutex_unlock(&kv->mutex);
-    kv_unlock_all(&kv->locks, branch);
-    free(branch);
+    kv_unlock_all(&kv->locks, branches, count);
+    pthread_mutex_lock(&kv->mutex);
+    for (size_t i = 0; i < count; i++) {
+        if (branches[i] == NULL)
+            continue;
+        free(branches[i]->reason);
+        assent_pool_give(&kv->branch_pool, branches[i]);
+    }
+    pthread_mutex_unlock(&kv->mutex);
 }
 
 bool kv_branch_wrote(const struct kv_branch *branch)
 {
-    for (const struct kv_hold *hold = branch->holds; hold != NULL; hold = hold->hh.next)
+    const struct kv_hold *hold;
+
+    STAILQ_FOREACH (hold, &branch->holds, of_branch)
         if (hold->write != KV_WRITE_NONE)
             return true;
     return false;
+}
+
+const char *kv_branch_reason(const struct kv_branch *branch)
+{
+    return branch->reason != NULL ? branch->reason : "out of memory";
 }
 
 int kv_branch_encode(const struct kv_branch *branch, void **ret_body, size_t *ret_size)
@@ -83,18 +139,20 @@ int kv_branch_encode(const struct kv_branch *branch, void **ret_body, size_t *re
     const struct kv_hold *hold;
     struct assent_writer writer;
     size_t size = 4, key_size;
+    uint32_t count = 0;
     const char *key;
     void *body;
 
-    for (hold = branch->holds; hold != NULL; hold = hold->hh.next) {
+    STAILQ_FOREACH (hold, &branch->holds, of_branch) {
         kv_hold_key(hold, &key_size);
+        count++;
         size += 3 + key_size + (hold->write == KV_WRITE_PUT ? 4 + hold->value_size : 0);
     }
     if ((body = malloc(size)) == NULL)
         return ASSENT_E_NOMEM;
     assent_writer_init(&writer, body, size);
-    assent_write_u32(&writer, HASH_COUNT(branch->holds));
-    for (hold = branch->holds; hold != NULL; hold = hold->hh.next) {
+    assent_write_u32(&writer, count);
+    STAILQ_FOREACH (hold, &branch->holds, of_branch) {
         key = kv_hold_key(hold, &key_size);
         assent_write_u8(&writer, (uint8_t)hold->mode);
         assent_write_u8(&writer, (uint8_t)hold->write);
@@ -118,6 +176,8 @@ static int decode_hold(struct kv *kv, struct kv_branch *branch, struct assent_re
     size_t key_size = assent_read_u8(reader);
     struct assent_branch_id holder;
     struct kv_hold *hold;
+    size_t value_size;
+    char *value;
     int r;
 
     assent_read_raw(reader, key, key_size);
@@ -129,12 +189,12 @@ static int decode_hold(struct kv *kv, struct kv_branch *branch, struct assent_re
     hold->write = (enum kv_write)write;
     if (hold->write != KV_WRITE_PUT)
         return 0;
-    hold->value_size = assent_read_u32(reader);
-    if (hold->value_size > KV_VALUE_MAX)
+    value_size = assent_read_u32(reader);
+    if (value_size > KV_VALUE_MAX)
         return ASSENT_E_CORRUPT;
-    if ((hold->value = malloc(hold->value_size + 1)) == NULL)
+    if ((value = kv_hold_value(hold, value_size)) == NULL)
         return ASSENT_E_NOMEM;
-    assent_read_raw(reader, hold->value, hold->value_size);
+    assent_read_raw(reader, value, value_size);
     return reader->failed ? ASSENT_E_CORRUPT : 0;
 }
 

@@ -27,24 +27,29 @@ struct kv_lock {
     TAILQ_HEAD(, waiter) waiters;
     UT_hash_handle hh;
     size_t key_size;
-    char key[];
+    char key[KV_KEY_MAX];
 };
 
 int kv_locks_init(struct kv_locks *locks)
 {
     locks->table = NULL;
+    locks->holds = NULL;
+    assent_pool_init(&locks->lock_pool, sizeof(struct kv_lock), offsetof(struct kv_lock, key));
+    assent_pool_init(&locks->hold_pool, sizeof(struct kv_hold), sizeof(struct kv_hold));
     return pthread_mutex_init(&locks->mutex, NULL) == 0 ? 0 : ASSENT_E_NOMEM;
 }
 
 void kv_locks_fini(struct kv_locks *locks)
 {
+    assent_pool_fini(&locks->lock_pool);
+    assent_pool_fini(&locks->hold_pool);
     pthread_mutex_destroy(&locks->mutex);
 }
 
 const char *kv_hold_key(const struct kv_hold *hold, size_t *ret_size)
 {
-    *ret_size = hold->lock->key_size;
-    return hold->lock->key;
+    *ret_size = hold->id.lock->key_size;
+    return hold->id.lock->key;
 }
 
 static struct kv_lock *get_lock(struct kv_locks *locks, const char *key, size_t key_size)
@@ -54,7 +59,7 @@ static struct kv_lock *get_lock(struct kv_locks *locks, const char *key, size_t 
     HASH_FIND(hh, locks->table, key, key_size, lock);
     if (lock != NULL)
         return lock;
-    if ((lock = calloc(1, sizeof(*lock) + key_size)) == NULL)
+    if ((lock = assent_pool_take(&locks->lock_pool)) == NULL)
         return NULL;
     LIST_INIT(&lock->holds);
     TAILQ_INIT(&lock->waiters);
@@ -62,7 +67,7 @@ static struct kv_lock *get_lock(struct kv_locks *locks, const char *key, size_t 
     memcpy(lock->key, key, key_size);
     HASH_ADD_KEYPTR(hh, locks->table, lock->key, key_size, lock);
     if (lock->hh.tbl == NULL) {
-        free(lock);
+        assent_pool_give(&locks->lock_pool, lock);
         return NULL;
     }
     return lock;
@@ -73,7 +78,7 @@ static void drop_if_unused(struct kv_locks *locks, struct kv_lock *lock)
     if (!LIST_EMPTY(&lock->holds) || !TAILQ_EMPTY(&lock->waiters))
         return;
     HASH_DEL(locks->table, lock);
-    free(lock);
+    assent_pool_give(&locks->lock_pool, lock);
 }
 
 /* A hold of another branch that does not allow this one, or NULL. */
@@ -82,7 +87,7 @@ static struct kv_hold *blocker(const struct kv_lock *lock, const struct kv_branc
 {
     struct kv_hold *hold = LIST_FIRST(&lock->holds);
 
-    if (hold != NULL && hold->branch == branch)
+    if (hold != NULL && hold->id.branch == branch)
         hold = LIST_NEXT(hold, of_lock);
     return hold != NULL && (mode == KV_EXCLUSIVE || hold->mode == KV_EXCLUSIVE) ? hold : NULL;
 }
@@ -91,8 +96,8 @@ static void grant(struct kv_lock *lock, struct waiter *waiter)
 {
     struct kv_hold *hold = waiter->hold;
 
-    if (hold->lock == NULL) {
-        hold->lock = lock;
+    if (hold->id.lock == NULL) {
+        hold->id.lock = lock;
         LIST_INSERT_HEAD(&lock->holds, hold, of_lock);
     }
     hold->mode = waiter->mode;
@@ -104,7 +109,7 @@ static void grant_waiters(struct kv_lock *lock)
     struct waiter *waiter;
 
     while ((waiter = TAILQ_FIRST(&lock->waiters)) != NULL &&
-           blocker(lock, waiter->hold->branch, waiter->mode) == NULL) {
+           blocker(lock, waiter->hold->id.branch, waiter->mode) == NULL) {
         TAILQ_REMOVE(&lock->waiters, waiter, line);
         grant(lock, waiter);
         pthread_cond_signal(&waiter->wake);
@@ -126,13 +131,21 @@ static struct timespec deadline_after(uint64_t wait_ms)
     return at;
 }
 
+/* A branch that the waiter waits for: who is in the way of the line's head is in the way of all of
+ * it, ourselves apart. */
+static struct assent_branch_id holder(const struct kv_lock *lock, const struct waiter *waiter)
+{
+    const struct kv_hold *hold = blocker(lock, waiter->hold->id.branch, waiter->mode);
+
+    return hold != NULL ? hold->id.branch->id : LIST_FIRST(&lock->holds)->id.branch->id;
+}
+
 /* Called and left with the mutex held. */
 static int wait_in_line(struct kv_locks *locks, struct kv_lock *lock, struct waiter *waiter,
                         uint64_t wait_ms, struct assent_branch_id *ret_holder)
 {
     struct timespec deadline = deadline_after(wait_ms);
     pthread_condattr_t attributes;
-    struct kv_hold *hold;
     int rc;
 
     if (pthread_condattr_init(&attributes) != 0)
@@ -142,7 +155,7 @@ static int wait_in_line(struct kv_locks *locks, struct kv_lock *lock, struct wai
     pthread_condattr_destroy(&attributes);
     if (rc != 0)
         return ASSENT_E_NOMEM;
-    if (waiter->hold->lock != NULL)
+    if (waiter->hold->id.lock != NULL)
         TAILQ_INSERT_HEAD(&lock->waiters, waiter, line);
     else
         TAILQ_INSERT_TAIL(&lock->waiters, waiter, line);
@@ -151,11 +164,7 @@ static int wait_in_line(struct kv_locks *locks, struct kv_lock *lock, struct wai
     pthread_cond_destroy(&waiter->wake);
     if (waiter->granted)
         return 0;
-    /* Whoever is in the way of the line's head is in the way of all of it, ourselves apart. */
-    hold = blocker(lock, waiter->hold->branch, waiter->mode);
-    if (hold == NULL)
-        hold = LIST_FIRST(&lock->holds);
-    *ret_holder = hold->branch->id;
+    *ret_holder = holder(lock, waiter);
     TAILQ_REMOVE(&lock->waiters, waiter, line);
     grant_waiters(lock);
     return ASSENT_E_TIMEOUT;
@@ -164,16 +173,19 @@ static int wait_in_line(struct kv_locks *locks, struct kv_lock *lock, struct wai
 static int acquire(struct kv_locks *locks, const char *key, size_t key_size, struct waiter *waiter,
                    uint64_t wait_ms, struct assent_branch_id *ret_holder)
 {
-    bool raises = waiter->hold->lock != NULL;
-    struct kv_lock *lock = raises ? waiter->hold->lock : get_lock(locks, key, key_size);
+    bool raises = waiter->hold->id.lock != NULL;
+    struct kv_lock *lock = raises ? waiter->hold->id.lock : get_lock(locks, key, key_size);
     int r = 0;
 
     if (lock == NULL)
         return ASSENT_E_NOMEM;
     if ((raises || TAILQ_EMPTY(&lock->waiters)) &&
-        blocker(lock, waiter->hold->branch, waiter->mode) == NULL)
+        blocker(lock, waiter->hold->id.branch, waiter->mode) == NULL)
         grant(lock, waiter);
-    else
+    else if (wait_ms == 0) {
+        *ret_holder = holder(lock, waiter);
+        r = ASSENT_E_TIMEOUT;
+    } else
         r = wait_in_line(locks, lock, waiter, wait_ms, ret_holder);
     if (r != 0)
         drop_if_unused(locks, lock);
@@ -182,58 +194,107 @@ static int acquire(struct kv_locks *locks, const char *key, size_t key_size, str
 
 static void release(struct kv_locks *locks, struct kv_hold *hold)
 {
-    struct kv_lock *lock = hold->lock;
+    struct kv_lock *lock = hold->id.lock;
 
     LIST_REMOVE(hold, of_lock);
     grant_waiters(lock);
     drop_if_unused(locks, lock);
-    free(hold->value);
-    free(hold);
+    kv_hold_drop_value(hold);
+    assent_pool_give(&locks->hold_pool, hold);
+}
+
+/* What the branch holds of this key; NULL: nothing. */
+static struct kv_hold *held(struct kv_locks *locks, struct kv_branch *branch, const char *key,
+                            size_t key_size)
+{
+    struct kv_hold_id id = {.branch = branch};
+    struct kv_hold *hold;
+
+    HASH_FIND(hh, locks->table, key, key_size, id.lock);
+    if (id.lock == NULL)
+        return NULL;
+    HASH_FIND(hh, locks->holds, &id, sizeof(id), hold);
+    return hold;
+}
+
+/* A lock the branch did not have. */
+static int lock_new(struct kv_locks *locks, struct kv_branch *branch, const char *key,
+                    size_t key_size, struct waiter *waiter, uint64_t wait_ms,
+                    struct assent_branch_id *ret_holder)
+{
+    struct kv_hold *hold;
+    int r;
+
+    if (branch->bytes + key_size + KV_HOLD_BYTES > KV_BRANCH_BYTES_MAX)
+        return ASSENT_E_TOO_BIG;
+    if ((hold = assent_pool_take(&locks->hold_pool)) == NULL)
+        return ASSENT_E_NOMEM;
+    hold->id.branch = branch;
+    waiter->hold = hold;
+    if ((r = acquire(locks, key, key_size, waiter, wait_ms, ret_holder)) != 0) {
+        assent_pool_give(&locks->hold_pool, hold);
+        return r;
+    }
+    HASH_ADD(hh, locks->holds, id, sizeof(hold->id), hold);
+    if (hold->hh.tbl == NULL) {
+        release(locks, hold);
+        return ASSENT_E_NOMEM;
+    }
+    STAILQ_INSERT_TAIL(&branch->holds, hold, of_branch);
+    branch->bytes += key_size + KV_HOLD_BYTES;
+    return 0;
 }
 
 int kv_lock(struct kv_locks *locks, struct kv_branch *branch, const char *key, size_t key_size,
             enum kv_mode mode, uint64_t wait_ms, struct kv_hold **ret_hold,
             struct assent_branch_id *ret_holder)
 {
-    struct kv_hold *held, *hold;
     struct waiter waiter = {.mode = mode};
-    int r;
+    int r = 0;
 
-    HASH_FIND(hh, branch->holds, key, key_size, held);
-    if (held != NULL && held->mode >= mode) {
-        *ret_hold = held;
-        return 0;
-    }
-    hold = held != NULL ? held : calloc(1, sizeof(*hold));
-    if (hold == NULL)
-        return ASSENT_E_NOMEM;
-    hold->branch = branch;
-    waiter.hold = hold;
     pthread_mutex_lock(&locks->mutex);
-    r = acquire(locks, key, key_size, &waiter, wait_ms, ret_holder);
-    if (r == 0 && held == NULL) {
-        HASH_ADD_KEYPTR(hh, branch->holds, hold->lock->key, key_size, hold);
-        if (hold->hh.tbl == NULL) {
-            release(locks, hold);
-            r = ASSENT_E_NOMEM;
-        }
-    } else if (r != 0 && held == NULL) {
-        free(hold);
-    }
+    waiter.hold = STAILQ_EMPTY(&branch->holds) ? NULL : held(locks, branch, key, key_size);
+    if (waiter.hold == NULL)
+        r = lock_new(locks, branch, key, key_size, &waiter, wait_ms, ret_holder);
+    else if (waiter.hold->mode < mode)
+        r = acquire(locks, key, key_size, &waiter, wait_ms, ret_holder);
     pthread_mutex_unlock(&locks->mutex);
     if (r == 0)
-        *ret_hold = hold;
+        *ret_hold = waiter.hold;
     return r;
 }
 
-void kv_unlock_all(struct kv_locks *locks, struct kv_branch *branch)
+void kv_unlock_all(struct kv_locks *locks, struct kv_branch **branches, size_t count)
 {
-    struct kv_hold *hold, *next;
+    struct kv_hold *hold;
 
     pthread_mutex_lock(&locks->mutex);
-    HASH_ITER (hh, branch->holds, hold, next) {
-        HASH_DEL(branch->holds, hold);
-        release(locks, hold);
+    for (size_t i = 0; i < count; i++) {
+        while (branches[i] != NULL && (hold = STAILQ_FIRST(&branches[i]->holds)) != NULL) {
+            STAILQ_REMOVE_HEAD(&branches[i]->holds, of_branch);
+            HASH_DEL(locks->holds, hold);
+            release(locks, hold);
+        }
     }
     pthread_mutex_unlock(&locks->mutex);
+}
+
+char *kv_hold_value(struct kv_hold *hold, size_t size)
+{
+    char *room = size <= sizeof(hold->near) ? hold->near : malloc(size);
+
+    if (room == NULL)
+        return NULL;
+    kv_hold_drop_value(hold);
+    hold->value = room;
+    hold->value_size = size;
+    return room;
+}
+
+void kv_hold_drop_value(struct kv_hold *hold)
+{
+    if (hold->value != hold->near)
+        free(hold->value);
+    hold->value = NULL;
+    hold->value_size = 0;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +20,11 @@
 
 #include "bytes.h"
 
-#define READERS_MAX    1024 /* threads that read at one moment */
-#define RECORD_VERSION 1
-#define WRITE_OVERHEAD 4096 /* LMDB copies the page it writes into */
-#define SEAL_BYTES     5    /* version before the body, CRC-32 after it */
+#define READERS_MAX      1024 /* threads that read at one moment */
+#define READERS_IDLE_MAX 16   /* kept for the next reads */
+#define RECORD_VERSION   1
+#define WRITE_OVERHEAD   4096 /* LMDB copies the page it writes into */
+#define SEAL_BYTES       5    /* version before the body, CRC-32 after it */
 
 static const char format_key[] = "format";
 static const char format_value[] = "assent-kv 1";
@@ -30,7 +32,10 @@ static const char format_value[] = "assent-kv 1";
 struct kv_store {
     MDB_env *env;
     MDB_dbi data, intents, markers, meta;
-    int lock_fd; /* of the directory: held by flock while open */
+    int lock_fd;                        /* of the directory: held by flock while open */
+    pthread_mutex_t mutex;              /* guards the next two */
+    MDB_txn *readers[READERS_IDLE_MAX]; /* reset, each with its slot in LMDB's table of readers */
+    size_t reader_count;
 };
 
 /* The code for what LMDB returned, with a sentence unless the key is just not there. */
@@ -79,13 +84,13 @@ static void spend_room(struct kv_txn *txn, size_t size)
     txn->room -= size < txn->room ? size : txn->room;
 }
 
-static int put_sealed(struct kv_txn *txn, MDB_dbi table, const char *doing,
+static int put_sealed(struct kv_txn *txn, MDB_cursor *table, const char *doing,
                       const uint8_t name[ASSENT_BRANCH_ID_BYTES], const void *body, size_t size,
                       char *error)
 {
     MDB_val key = bytes(name, ASSENT_BRANCH_ID_BYTES), value = bytes(NULL, size + SEAL_BYTES);
     struct assent_writer writer;
-    int rc = mdb_put(txn->handle, table, &key, &value, MDB_RESERVE);
+    int rc = mdb_cursor_put(table, &key, &value, MDB_RESERVE);
 
     if (rc != 0)
         return fail(rc, doing, error);
@@ -243,6 +248,7 @@ int kv_store_open(const char *directory, uint64_t map_bytes, struct kv_store **r
         snprintf(error, error_size, "kv: out of memory");
         return ASSENT_E_NOMEM;
     }
+    pthread_mutex_init(&store->mutex, NULL);
     r = lock_directory(store, directory, error, error_size);
     if (r == 0 && (r = open_environment(store, directory, map_bytes, reason)) != 0)
         snprintf(error, error_size, "%s: %s", directory, reason);
@@ -257,6 +263,9 @@ void kv_store_close(struct kv_store *store)
 {
     if (store == NULL)
         return;
+    while (store->reader_count > 0)
+        mdb_txn_abort(store->readers[--store->reader_count]);
+    pthread_mutex_destroy(&store->mutex);
     if (store->env != NULL)
         mdb_env_close(store->env);
     if (store->lock_fd >= 0)
@@ -266,6 +275,37 @@ void kv_store_close(struct kv_store *store)
 
 /* --- reads ------------------------------------------------------------------------------------ */
 
+/* A read transaction that has been used before costs LMDB no lock and no memory. */
+static int begin_reading(struct kv_store *store, MDB_txn **ret_txn)
+{
+    MDB_txn *txn = NULL;
+    int rc;
+
+    pthread_mutex_lock(&store->mutex);
+    if (store->reader_count > 0)
+        txn = store->readers[--store->reader_count];
+    pthread_mutex_unlock(&store->mutex);
+    rc = txn == NULL ? mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) : mdb_txn_renew(txn);
+    if (rc == 0)
+        *ret_txn = txn;
+    else if (txn != NULL)
+        mdb_txn_abort(txn);
+    return rc;
+}
+
+static void end_reading(struct kv_store *store, MDB_txn *txn)
+{
+    mdb_txn_reset(txn);
+    pthread_mutex_lock(&store->mutex);
+    if (store->reader_count < READERS_IDLE_MAX) {
+        store->readers[store->reader_count++] = txn;
+        txn = NULL;
+    }
+    pthread_mutex_unlock(&store->mutex);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+}
+
 int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char **ret_value,
                  size_t *ret_size, char *error)
 {
@@ -274,7 +314,7 @@ int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char 
     char *value;
     int rc, r = 0;
 
-    if ((rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn)) != 0)
+    if ((rc = begin_reading(store, &txn)) != 0)
         return fail(rc, "reading", error);
     if ((rc = mdb_get(txn, store->data, &name, &found)) != 0)
         r = fail(rc, "reading", error);
@@ -286,7 +326,7 @@ int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char 
         *ret_value = value;
         *ret_size = found.mv_size;
     }
-    mdb_txn_abort(txn);
+    end_reading(store, txn);
     return r;
 }
 
@@ -298,7 +338,7 @@ int kv_store_marker(struct kv_store *store, const uint8_t name[ASSENT_BRANCH_ID_
     size_t size;
     int rc, r;
 
-    if ((rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn)) != 0)
+    if ((rc = begin_reading(store, &txn)) != 0)
         return fail(rc, "reading a marker", error);
     if ((rc = mdb_get(txn, store->markers, &key, &found)) != 0)
         r = fail(rc, "reading a marker", error);
@@ -307,7 +347,35 @@ int kv_store_marker(struct kv_store *store, const uint8_t name[ASSENT_BRANCH_ID_
         snprintf(error, ASSENT_REASON_MAX + 1, "kv store: a marker of an unknown outcome");
         r = ASSENT_E_CORRUPT;
     }
-    mdb_txn_abort(txn);
+    end_reading(store, txn);
+    return r;
+}
+
+int kv_store_last_marker(struct kv_store *store, uint8_t ret_name[ASSENT_BRANCH_ID_BYTES],
+                         char *error)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key = {0}, value;
+    int rc, r;
+
+    if ((rc = begin_reading(store, &txn)) != 0)
+        return fail(rc, "reading the last marker", error);
+    if ((rc = mdb_cursor_open(txn, store->markers, &cursor)) == 0)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    if (rc != 0) {
+        r = fail(rc, "reading the last marker", error);
+    } else if (key.mv_size != ASSENT_BRANCH_ID_BYTES) {
+        snprintf(error, ASSENT_REASON_MAX + 1, "kv store: marker under a name of %zu bytes",
+                 key.mv_size);
+        r = ASSENT_E_CORRUPT;
+    } else {
+        memcpy(ret_name, key.mv_data, ASSENT_BRANCH_ID_BYTES);
+        r = 0;
+    }
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    end_reading(store, txn);
     return r;
 }
 
@@ -323,7 +391,7 @@ static int scan(struct kv_store *store, MDB_dbi table, const char *sealed, const
     size_t size;
     int rc, r = 0;
 
-    if ((rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn)) != 0)
+    if ((rc = begin_reading(store, &txn)) != 0)
         return fail(rc, "reading", error);
     if ((rc = mdb_cursor_open(txn, table, &cursor)) != 0)
         goto out;
@@ -342,7 +410,7 @@ out:
         r = fail(rc, "reading", error);
     if (cursor != NULL)
         mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    end_reading(store, txn);
     return r;
 }
 
@@ -369,11 +437,11 @@ int kv_store_ping(struct kv_store *store, char *error)
 {
     MDB_txn *txn = NULL;
     MDB_stat stat;
-    int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+    int rc = begin_reading(store, &txn);
 
     if (rc == 0) {
         rc = mdb_stat(txn, store->data, &stat);
-        mdb_txn_abort(txn);
+        end_reading(store, txn);
     }
     return rc == 0 ? 0 : fail(rc, "reading", error);
 }
@@ -425,12 +493,21 @@ bool kv_txn_fits(const struct kv_txn *txn, size_t size)
 int kv_txn_begin(struct kv_store *store, struct kv_txn *ret_txn, char *error)
 {
     MDB_txn *handle = NULL;
+    MDB_cursor *intents, *markers;
     int rc = mdb_txn_begin(store->env, NULL, 0, &handle);
 
     if (rc != 0)
         return fail(rc, "beginning to write", error);
-    *ret_txn =
-        (struct kv_txn){.store = store, .handle = handle, .room = room_below_80_percent(store)};
+    if ((rc = mdb_cursor_open(handle, store->intents, &intents)) != 0 ||
+        (rc = mdb_cursor_open(handle, store->markers, &markers)) != 0) {
+        mdb_txn_abort(handle);
+        return fail(rc, "beginning to write", error);
+    }
+    *ret_txn = (struct kv_txn){.store = store,
+                               .handle = handle,
+                               .intents = intents,
+                               .markers = markers,
+                               .room = room_below_80_percent(store)};
     return 0;
 }
 
@@ -445,44 +522,54 @@ int kv_txn_put(struct kv_txn *txn, const char *key, size_t key_size, const void 
     return rc == 0 ? 0 : fail(rc, "writing", error);
 }
 
-static int delete_from(struct kv_txn *txn, MDB_dbi table, MDB_val key, char *error)
+/* Deletes without error what is not there. */
+static int deleted(struct kv_txn *txn, int rc, char *error)
 {
-    int rc = mdb_del(txn->handle, table, &key, NULL);
-
     if (rc == MDB_NOTFOUND)
         return 0;
     txn->dirty = true;
     return rc == 0 ? 0 : fail(rc, "deleting", error);
 }
 
+static int delete_branch(struct kv_txn *txn, MDB_cursor *table,
+                         const uint8_t name[ASSENT_BRANCH_ID_BYTES], char *error)
+{
+    MDB_val key = bytes(name, ASSENT_BRANCH_ID_BYTES), value;
+    int rc = mdb_cursor_get(table, &key, &value, MDB_SET);
+
+    return deleted(txn, rc == 0 ? mdb_cursor_del(table, 0) : rc, error);
+}
+
 int kv_txn_delete(struct kv_txn *txn, const char *key, size_t key_size, char *error)
 {
-    return delete_from(txn, txn->store->data, bytes(key, key_size), error);
+    MDB_val name = bytes(key, key_size);
+
+    return deleted(txn, mdb_del(txn->handle, txn->store->data, &name, NULL), error);
 }
 
 int kv_txn_delete_intents(struct kv_txn *txn, const uint8_t name[ASSENT_BRANCH_ID_BYTES],
                           char *error)
 {
-    return delete_from(txn, txn->store->intents, bytes(name, ASSENT_BRANCH_ID_BYTES), error);
+    return delete_branch(txn, txn->intents, name, error);
 }
 
 int kv_txn_delete_marker(struct kv_txn *txn, const uint8_t name[ASSENT_BRANCH_ID_BYTES],
                          char *error)
 {
-    return delete_from(txn, txn->store->markers, bytes(name, ASSENT_BRANCH_ID_BYTES), error);
+    return delete_branch(txn, txn->markers, name, error);
 }
 
 int kv_txn_put_intents(struct kv_txn *txn, const uint8_t name[ASSENT_BRANCH_ID_BYTES],
                        const void *body, size_t size, char *error)
 {
-    return put_sealed(txn, txn->store->intents, "writing intents", name, body, size, error);
+    return put_sealed(txn, txn->intents, "writing intents", name, body, size, error);
 }
 
 int kv_txn_put_marker(struct kv_txn *txn, const uint8_t name[ASSENT_BRANCH_ID_BYTES], char *error)
 {
     const uint8_t outcome = ASSENT_OUTCOME_COMMITTED;
 
-    return put_sealed(txn, txn->store->markers, "writing a marker", name, &outcome, 1, error);
+    return put_sealed(txn, txn->markers, "writing a marker", name, &outcome, 1, error);
 }
 
 void kv_txn_abort(struct kv_txn *txn)

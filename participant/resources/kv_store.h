@@ -23,7 +23,10 @@ struct kv_store;
 /* One write transaction. Storage is the caller's; begin, changes, then end or commit. */
 struct kv_txn {
     struct kv_store *store;
-    void *handle;  /* MDB_txn */
+    void *handle; /* MDB_txn */
+    /* MDB_cursors, which LMDB closes at the end: branches of a batch are neighbours, and a cursor
+     * finds the next one without beginning at the root. */
+    void *intents, *markers;
     bool dirty;    /* something was written */
     uint64_t room; /* bytes it may still add while 80 % of the map suffice. What is new is refused
                     * beyond, so that what is prepared can still commit */
@@ -41,6 +44,10 @@ ASSENT_CHECKED int kv_store_get(struct kv_store *store, const char *key, size_t 
 /* 0: the marker of a commit is there. */
 ASSENT_CHECKED int kv_store_marker(struct kv_store *store,
                                    const uint8_t name[ASSENT_BRANCH_ID_BYTES], char *error);
+
+/* The greatest name that has a marker. */
+ASSENT_CHECKED int kv_store_last_marker(struct kv_store *store,
+                                        uint8_t ret_name[ASSENT_BRANCH_ID_BYTES], char *error);
 
 /* In key order until visit returns false. For intents the body has been checked: a damaged record
  * ends the scan with ASSENT_E_CORRUPT. */

@@ -22,8 +22,8 @@
 #include <jansson.h>
 
 #include "runtime.h"
+#include "utf8.h"
 
-#define HOLD_BYTES    64 /* what a hold counts for beside its key and value */
 #define SHOWN_KEY     64 /* of a key, value or word in a reason */
 #define SHOWN_VALUE   40
 #define SHOWN_COMMAND 32
@@ -153,15 +153,8 @@ static bool lock_key(struct work *work, enum kv_mode mode, struct kv_hold **ret_
     bool no_wait = work->call->no_wait;
     struct assent_branch_id holder;
     char gtrid[ASSENT_GTRID_TEXT + 1];
-    struct kv_hold *hold;
     int r;
 
-    HASH_FIND(hh, branch->holds, work->key.data, work->key.size, hold);
-    if (hold == NULL && branch->bytes + work->key.size + HOLD_BYTES > KV_BRANCH_BYTES_MAX)
-        return FAIL(work, "line %u: %s: the branch would hold over %u bytes", work->line,
-                    work->command, KV_BRANCH_BYTES_MAX);
-    if (hold == NULL)
-        branch->bytes += work->key.size + HOLD_BYTES;
     if (work->deadline_ms == 0)
         work->deadline_ms = now_ms + work->call->timeout_ms;
     if (now_ms >= work->deadline_ms)
@@ -179,6 +172,9 @@ static bool lock_key(struct work *work, enum kv_mode mode, struct kv_hold **ret_
         return FAIL(work, "%.*s: locked by %s branch %u for %" PRIu64 " ms",
                     TEXT(work->key, SHOWN_KEY), gtrid, holder.branch, wait_ms);
     }
+    if (r == ASSENT_E_TOO_BIG)
+        return FAIL(work, "line %u: %s: the branch would hold over %u bytes", work->line,
+                    work->command, KV_BRANCH_BYTES_MAX);
     return r == 0 ? true : FAIL(work, "out of memory");
 }
 
@@ -214,17 +210,14 @@ static bool read_value(struct work *work, const struct kv_hold *hold, struct val
 static bool write_value(struct work *work, struct kv_hold *hold, const char *data, size_t size)
 {
     size_t others = work->branch->bytes - hold->value_size;
-    char *copy;
+    char *value;
 
     if (others + size > KV_BRANCH_BYTES_MAX)
         return FAIL(work, "line %u: %s: the branch would hold over %u bytes", work->line,
                     work->command, KV_BRANCH_BYTES_MAX);
-    if ((copy = malloc(size + 1)) == NULL)
+    if ((value = kv_hold_value(hold, size)) == NULL)
         return FAIL(work, "out of memory");
-    memcpy(copy, data, size);
-    free(hold->value);
-    hold->value = copy;
-    hold->value_size = size;
+    memcpy(value, data, size);
     hold->write = KV_WRITE_PUT;
     work->branch->bytes = others + size;
     return true;
@@ -275,9 +268,7 @@ static bool run_del(struct work *work)
     if (!at_end(work) || !lock_key(work, KV_EXCLUSIVE, &hold))
         return false;
     work->branch->bytes -= hold->value_size;
-    free(hold->value);
-    hold->value = NULL;
-    hold->value_size = 0;
+    kv_hold_drop_value(hold);
     hold->write = KV_WRITE_DELETE;
     return add_result(work, NULL);
 }
@@ -471,18 +462,12 @@ static bool run_lines(struct work *work)
     return true;
 }
 
-/* What is stored must fit into JSON, so all of it must be UTF-8; jansson knows how to check. */
+/* What is stored must fit into JSON, so all of it must be UTF-8. */
 static bool is_utf8(struct work *work)
 {
-    json_t *text;
-
-    if (work->call->work_size == 0)
+    if (assent_utf8_valid(work->call->work, work->call->work_size))
         return true;
-    text = json_stringn(work->call->work, work->call->work_size);
-    if (text == NULL)
-        return FAIL(work, "the work is not UTF-8 text");
-    json_decref(text);
-    return true;
+    return FAIL(work, "the work is not UTF-8 text");
 }
 
 static bool reply(struct work *work)
@@ -509,7 +494,7 @@ void kv_work(struct kv *kv, struct kv_branch *branch, struct assent_call *call)
     bool done;
 
     if (branch->failed) {
-        kv_answer(call, ASSENT_RM_FAILED, "%s", branch->reason);
+        kv_answer(call, ASSENT_RM_FAILED, "%s", kv_branch_reason(branch));
         return;
     }
     if (branch->prepared) {
@@ -522,11 +507,11 @@ void kv_work(struct kv *kv, struct kv_branch *branch, struct assent_call *call)
                ? is_utf8(&work) && run_lines(&work) && reply(&work)
                : FAIL(&work, "out of memory");
     if (call->would_wait) {
-        kv_unlock_all(&kv->locks, branch);
+        kv_unlock_all(&kv->locks, &branch, 1);
         branch->bytes = 0;
     } else if (!done) {
         branch->failed = true;
-        memcpy(branch->reason, call->reason, sizeof(branch->reason));
+        branch->reason = strdup(call->reason);
     }
     json_decref(work.results);
 }

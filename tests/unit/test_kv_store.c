@@ -1,7 +1,7 @@
 /*
  * test_kv_store.c: what the kv resource has on disk: records that are damaged, writes that fail,
- * a map that fills up, markers that are forgotten. mdb_put and mdb_txn_commit are wrapped by the
- * linker so that a test can make them fail.
+ * a map that fills up, markers that are forgotten. mdb_put, mdb_cursor_put and mdb_txn_commit are
+ * wrapped by the linker so that a test can make them fail.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,13 +23,15 @@
 /* --- failing LMDB ----------------------------------------------------------------------------- */
 
 static enum { COMMITS_WORK, COMMIT_LOST, COMMIT_WRITTEN } commits;
-static const char *full_for; /* mdb_put of this key answers MDB_MAP_FULL */
+static const char *full_for; /* a put of this key answers MDB_MAP_FULL */
 static size_t full_for_size;
 
 int __real_mdb_txn_commit(MDB_txn *txn);
 int __wrap_mdb_txn_commit(MDB_txn *txn);
 int __real_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned int flags);
 int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned int flags);
+int __real_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned int flags);
+int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned int flags);
 
 int __wrap_mdb_txn_commit(MDB_txn *txn)
 {
@@ -46,12 +48,20 @@ int __wrap_mdb_txn_commit(MDB_txn *txn)
     return __real_mdb_txn_commit(txn);
 }
 
+static bool is_full_for(const MDB_val *key)
+{
+    return full_for != NULL && key->mv_size == full_for_size &&
+           memcmp(key->mv_data, full_for, full_for_size) == 0;
+}
+
 int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned int flags)
 {
-    if (full_for != NULL && key->mv_size == full_for_size &&
-        memcmp(key->mv_data, full_for, full_for_size) == 0)
-        return MDB_MAP_FULL;
-    return __real_mdb_put(txn, dbi, key, data, flags);
+    return is_full_for(key) ? MDB_MAP_FULL : __real_mdb_put(txn, dbi, key, data, flags);
+}
+
+int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned int flags)
+{
+    return is_full_for(key) ? MDB_MAP_FULL : __real_mdb_cursor_put(cursor, key, data, flags);
 }
 
 /* --- fixture ---------------------------------------------------------------------------------- */
@@ -478,6 +488,26 @@ static void forgets_do_not_wait_without_bound(void **state)
     expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
 }
 
+static void forgets_do_not_wait_for_the_disk_until_one_must(void **state)
+{
+    struct driver *d = *state;
+    struct assent_call call = {.operation = ASSENT_OP_FORGET, .no_wait = true};
+
+    commit_work(d, 1, "put a 1");
+    for (unsigned n = 1; n < 1024; n++) {
+        call.id = driver_branch(n);
+        d->ops->forget(d->resource, &call);
+        assert_int_equal(call.result, ASSENT_RM_OK);
+        assert_false(call.would_wait);
+    }
+    call.id = driver_branch(1024);
+    d->ops->forget(d->resource, &call);
+    assert_true(call.would_wait);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED);
+    commit_work(d, 2000, "put a 2");
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
+}
+
 static void forgetting_a_prepared_branch_keeps_its_marker_to_come(void **state)
 {
     struct driver *d = *state;
@@ -508,6 +538,7 @@ int main(void)
         TEST(freed_pages_are_room),
         TEST(a_forgotten_marker_goes_with_the_next_batch),
         TEST(forgets_do_not_wait_without_bound),
+        TEST(forgets_do_not_wait_for_the_disk_until_one_must),
         TEST(forgetting_a_prepared_branch_keeps_its_marker_to_come),
     };
 

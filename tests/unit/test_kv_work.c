@@ -199,6 +199,10 @@ static void work_that_has_committed_cannot_run_again(void **state)
     struct driver *d = *state;
 
     commit_work(d, 1, "add a 1");
+    commit_work(d, 2, "add b 1");
+    assert_int_equal(driver_begin(d, 1), ASSENT_RM_WAS_COMMITTED);
+    driver_reopen(d);
+    assert_int_equal(driver_begin(d, 2), ASSENT_RM_WAS_COMMITTED);
     assert_int_equal(driver_begin(d, 1), ASSENT_RM_WAS_COMMITTED);
     assert_int_equal(driver_work(d, 1, "add a 1", 0).result, ASSENT_RM_REFUSED);
     expect_query(d, "get a", "{\"key\":\"a\",\"value\":\"1\"}");
