@@ -22,8 +22,7 @@ static int measure_turn(const struct bench_options *options, const struct bench_
     *turn = (struct bench_turn){0};
     if (options->ceiling && bench_floor_measure(options, &turn->floor, error, error_size))
         return -1;
-    if (options->ceiling && step->in_flight > 0 &&
-        bench_ideal_measure(options, step->in_flight, &turn->ideal, error, error_size))
+    if (options->ceiling && bench_ideal_measure(options, step, &turn->ideal, error, error_size))
         return -1;
     if (bench_load_run(options, cluster, step, &turn->result, error, error_size))
         return -1;
@@ -67,6 +66,7 @@ int main(int argc, char **argv)
                                     .assentd = BENCH_ASSENTD,
                                     .agent = BENCH_AGENT,
                                     .branches = 2,
+                                    .together = 1,
                                     .connections = 8,
                                     .seconds = 5,
                                     .warmup_seconds = 1,

@@ -20,10 +20,12 @@
 #define BENCH_PAYLOAD_MAX     65536
 #define BENCH_WORK_BYTES      (BENCH_PAYLOAD_MAX + 1)
 #define BENCH_IDLE_MAX        100000
+#define BENCH_TOGETHER_MAX    16 /* resources of an agent */
 #define BENCH_KEPT_MAX        100000000
 #define BENCH_ERROR_BYTES     512
 #define BENCH_FDS_MAX         4096 /* which the bench itself stays far below */
 #define BENCH_PATH_BYTES      512
+#define BENCH_NAME_BYTES      (2 * ASSENT_NAME_MAX + 2)
 
 /* How transactions are begun. */
 struct bench_step {
@@ -41,6 +43,7 @@ struct bench_options {
     const char *data_dir, *resource, *assentd, *agent;
     enum assent_protocol protocol;
     size_t branches;
+    size_t together;                              /* branches that have an agent in common */
     struct bench_step steps[2 * BENCH_STEPS_MAX]; /* closed loops first */
     size_t step_count;
     size_t connections;
@@ -62,7 +65,7 @@ struct bench_process {
 struct bench_cluster {
     char directory[BENCH_PATH_BYTES]; /* "" if none was made */
     char address[64], admin[64];
-    char names[ASSENT_BRANCHES_MAX][ASSENT_NAME_MAX + 1];
+    char names[ASSENT_BRANCHES_MAX][BENCH_NAME_BYTES];
     struct bench_process processes[BENCH_PROCESSES_MAX];
     size_t process_count;
     pid_t coordinator;    /* 0: not a process of ours */
@@ -149,8 +152,8 @@ void bench_sample_take(const struct bench_cluster *cluster, struct bench_sample 
 int bench_load_run(const struct bench_options *options, const struct bench_cluster *cluster,
                    const struct bench_step *step, struct bench_result *ret_result, char *error,
                    size_t error_size);
-/* The work of one branch, for the given place in the loop: its size. */
-size_t bench_work(const struct bench_options *options, size_t slot, char work[BENCH_WORK_BYTES]);
+/* The work of one branch, upon the given key: its size. */
+size_t bench_work(const struct bench_options *options, size_t key, char work[BENCH_WORK_BYTES]);
 
 /* latencies.c: a quantile of none is 0. */
 void bench_latencies_add(struct bench_latencies *latencies, uint64_t us);
@@ -162,7 +165,7 @@ int bench_floor_measure(const struct bench_options *options, struct bench_floor 
                         char *error, size_t error_size);
 
 /* ideal.c: the loop of ideal.h. 0, or -1 with a sentence in error. */
-int bench_ideal_measure(const struct bench_options *options, size_t in_flight,
+int bench_ideal_measure(const struct bench_options *options, const struct bench_step *step,
                         struct bench_ideal *ret_ideal, char *error, size_t error_size);
 /* What a transaction waits for, one after the other, before its reply; false: there is no ideal
  * for this resource. */

@@ -1,6 +1,7 @@
 /*
- * cluster.c: the processes under test: one assentd and an assent-agent for each branch, on loopback
- * with free ports, in a temporary directory; ended by pid. They die with the bench.
+ * cluster.c: the processes under test: one assentd and an assent-agent for each branch, or for
+ * several, on loopback with free ports, in a temporary directory; ended by pid. They die with the
+ * bench.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -164,16 +165,29 @@ static int start_assentd(struct bench_cluster *cluster, const struct bench_optio
     return wait_assentd(cluster, START_MS + options->kept / KEPT_PER_MS, error, error_size);
 }
 
+/* An agent for the branches from `first` on, which takes as many as are together. */
 static int start_agent(struct bench_cluster *cluster, const struct bench_options *options,
-                       const char *name, char *error, size_t error_size)
+                       size_t first, char *error, size_t error_size)
 {
-    char data[BENCH_PATH_BYTES + 80];
-    const char *argv[ARGUMENTS] = {
+    char data[BENCH_PATH_BYTES + 80], name[32], resources[BENCH_TOGETHER_MAX][BENCH_PATH_BYTES];
+    const char *argv[ARGUMENTS + 2 * BENCH_TOGETHER_MAX] = {
         options->agent,   "--unsafe-storage", "--name", name,       "--coordinator",
-        cluster->address, "--data-dir",       data,     "--listen", "127.0.0.1:0",
-        "--resource",     options->resource,  NULL};
+        cluster->address, "--data-dir",       data,     "--listen", "127.0.0.1:0"};
+    size_t at = 10;
 
+    snprintf(name, sizeof(name), "agent-%zu", first / options->together + 1);
     snprintf(data, sizeof(data), "%s/%s", cluster->directory, name);
+    for (size_t i = 0; i < options->together && first + i < options->branches; i++) {
+        char *full = cluster->names[first + i];
+
+        snprintf(full, sizeof(cluster->names[first + i]), "%s", name);
+        if (options->together > 1) {
+            snprintf(resources[i], sizeof(resources[i]), "r%zu=%s", i + 1, options->resource);
+            snprintf(full, sizeof(cluster->names[first + i]), "%s/r%zu", name, i + 1);
+        }
+        argv[at++] = "--resource";
+        argv[at++] = options->together > 1 ? resources[i] : options->resource;
+    }
     return start(cluster, name, argv, error, error_size);
 }
 
@@ -198,12 +212,9 @@ int bench_cluster_start(struct bench_cluster *cluster, const struct bench_option
         .idle_report = -1, .memory_bare = UINT64_MAX, .memory_idle = UINT64_MAX};
     snprintf(cluster->processes[0].name, sizeof(cluster->processes[0].name), "assent-bench");
     cluster->processes[cluster->process_count++].pid = getpid();
-    for (size_t i = 0; i < options->branches; i++)
-        if (options->host)
-            snprintf(cluster->names[i], sizeof(cluster->names[i]), "%s", options->participants[i]);
-        else
-            snprintf(cluster->names[i], sizeof(cluster->names[i]), "agent-%zu", i + 1);
     if (options->host) {
+        for (size_t i = 0; i < options->branches; i++)
+            snprintf(cluster->names[i], sizeof(cluster->names[i]), "%s", options->participants[i]);
         snprintf(cluster->address, sizeof(cluster->address), "%s", options->host);
         snprintf(cluster->admin, sizeof(cluster->admin), "%s",
                  options->admin ? options->admin : "");
@@ -214,8 +225,8 @@ int bench_cluster_start(struct bench_cluster *cluster, const struct bench_option
                              error, error_size) ||
         start_assentd(cluster, options, error, error_size))
         return -1;
-    for (size_t i = 0; i < options->branches; i++)
-        if (start_agent(cluster, options, cluster->names[i], error, error_size))
+    for (size_t i = 0; i < options->branches; i += options->together)
+        if (start_agent(cluster, options, i, error, error_size))
             return -1;
     return 0;
 }

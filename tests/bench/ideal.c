@@ -10,11 +10,14 @@
 /* What the logs have room for. */
 #define SECONDS_MAX        5
 #define WARMUP_SECONDS_MAX 1
+#define TICK_US            200 /* open loop: as in load.c */
 
 struct client {
     const struct ideal_run *run;
     struct ideal_loop *loop;
     uint64_t *begun_us; /* by place */
+    uint64_t next_number, answered;
+    double next_us; /* open loop: when the next is to begin */
     bool measuring;
     struct bench_latencies latencies;
 };
@@ -24,8 +27,14 @@ struct children {
     size_t count;
 };
 
-static void request(struct client *client, uint64_t number, uint64_t now_us)
+static bool is_open(const struct client *client)
 {
+    return client->run->interval_us > 0;
+}
+
+static void request(struct client *client, uint64_t now_us)
+{
+    uint64_t number = client->run->in_flight + client->next_number++;
     size_t place = number % client->run->in_flight;
 
     client->begun_us[place] = now_us;
@@ -39,10 +48,24 @@ static void answered(uint64_t number, enum assent_message_kind kind, void *conte
     uint64_t now_us = assent_now_us();
 
     (void)kind;
+    client->answered++;
     if (client->measuring)
         bench_latencies_add(&client->latencies,
                             now_us - client->begun_us[number % client->run->in_flight]);
-    request(client, number + client->run->in_flight, now_us);
+    if (!is_open(client))
+        request(client, now_us);
+}
+
+/* Begins what is due, as far as there are places. */
+static void begin_due(struct client *client)
+{
+    double now_us = (double)assent_now_us();
+
+    while (client->next_us <= now_us &&
+           client->next_number - client->answered < client->run->in_flight) {
+        request(client, (uint64_t)client->next_us);
+        client->next_us += client->run->interval_us;
+    }
 }
 
 static uint64_t at_most(uint64_t value, uint64_t most)
@@ -54,9 +77,12 @@ static int turns(struct client *client, uint64_t us)
 {
     uint64_t end_us = assent_now_us() + us;
 
-    while (assent_now_us() < end_us && !bench_interrupted)
-        if (!ideal_loop_turn(client->loop, 1 + (int)(us / 1000)))
+    while (assent_now_us() < end_us && !bench_interrupted) {
+        if (is_open(client))
+            begin_due(client);
+        if (!ideal_loop_turn(client->loop, is_open(client) ? TICK_US : (int64_t)us))
             return -1;
+    }
     return 0;
 }
 
@@ -73,8 +99,9 @@ static int measure(const struct ideal_run *run, struct bench_ideal *ret_ideal, c
         return -1;
     client.begun_us = calloc(run->in_flight, sizeof(*client.begun_us));
     ASSENT_ASSERT(client.begun_us);
-    for (size_t i = 0; i < run->in_flight; i++)
-        request(&client, run->in_flight + i, assent_now_us());
+    client.next_us = (double)assent_now_us();
+    for (size_t i = 0; i < run->in_flight && !is_open(&client); i++)
+        request(&client, assent_now_us());
     failed = turns(&client, at_most(run->options->warmup_seconds, WARMUP_SECONDS_MAX) * 1000000);
     from_us = assent_now_us();
     client.measuring = true;
@@ -160,9 +187,10 @@ static int run_in(struct ideal_run *run, struct bench_ideal *ret_ideal, char *er
     return failed;
 }
 
-int bench_ideal_measure(const struct bench_options *options, size_t in_flight,
+int bench_ideal_measure(const struct bench_options *options, const struct bench_step *step,
                         struct bench_ideal *ret_ideal, char *error, size_t error_size)
 {
+    size_t in_flight = step->in_flight > 0 ? step->in_flight : BENCH_IN_FLIGHT_MAX;
     struct ideal_messages *messages = calloc(1, sizeof(*messages));
     struct ideal_run *run = calloc(1, sizeof(*run));
     char directory[BENCH_PATH_BYTES] = "";
@@ -184,6 +212,7 @@ int bench_ideal_measure(const struct bench_options *options, size_t in_flight,
         .messages = messages,
         .directory = directory,
         .in_flight = in_flight,
+        .interval_us = step->in_flight > 0 ? 0 : 1e6 / step->rate,
         .connections = options->connections < in_flight ? options->connections : in_flight,
     };
     memset(run->coordinator_fds, -1, sizeof(run->coordinator_fds));

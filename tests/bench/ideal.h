@@ -116,7 +116,7 @@ void ideal_loop_send(struct ideal_loop *loop, size_t connection,
                      const struct ideal_message *message, uint64_t number);
 /* Sends and submits what was given, waits for anything, handles all that is there. False: a peer
  * has gone. */
-bool ideal_loop_turn(struct ideal_loop *loop, int wait_ms);
+bool ideal_loop_turn(struct ideal_loop *loop, int64_t wait_us);
 
 /* --- the processes: run until a peer goes, and end the process --- */
 
@@ -126,6 +126,7 @@ struct ideal_run {
     const struct ideal_messages *messages;
     const char *directory;
     size_t in_flight, connections;
+    double interval_us; /* between two that begin; 0: closed loop */
     int coordinator_fds[ASSENT_BRANCHES_MAX + BENCH_CONNECTIONS_MAX]; /* participants first */
     int participant_fds[ASSENT_BRANCHES_MAX];
     int client_fds[BENCH_CONNECTIONS_MAX];

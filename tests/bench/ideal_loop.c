@@ -163,8 +163,9 @@ static bool handle(struct ideal_loop *loop, size_t place)
     return true;
 }
 
-bool ideal_loop_turn(struct ideal_loop *loop, int wait_ms)
+bool ideal_loop_turn(struct ideal_loop *loop, int64_t wait_us)
 {
+    struct timespec wait = {wait_us / 1000000, wait_us % 1000000 * 1000};
     struct epoll_event events[EVENTS_MAX];
     int count;
 
@@ -174,7 +175,7 @@ bool ideal_loop_turn(struct ideal_loop *loop, int wait_ms)
     for (size_t i = 0; i < loop->link_count; i++)
         if (loop->links[i].output_used > 0 && !flush(loop, &loop->links[i]))
             return false;
-    count = epoll_wait(loop->epoll, events, EVENTS_MAX, wait_ms);
+    count = epoll_pwait2(loop->epoll, events, EVENTS_MAX, wait_us < 0 ? NULL : &wait, NULL);
     if (count < 0)
         return errno == EINTR;
     for (int i = 0; i < count; i++)

@@ -23,7 +23,8 @@
 #define DRAIN_MS 30000 /* for the last answers, after the run */
 /* Open loop: what is due within it begins at once, late by as much at most; else waking for each of
  * 80,000 a second took more of the machine than what is measured. */
-#define TICK_US 200
+#define TICK_US       200
+#define KEYS_OF_PLACE 2
 
 struct load;
 
@@ -31,6 +32,7 @@ struct load;
 struct slot {
     struct load *load;
     size_t number, connection;
+    size_t begun; /* transactions so far */
     uint64_t begun_us;
     bool counted; /* open loop */
 };
@@ -55,11 +57,10 @@ struct load {
     size_t error_size;
 };
 
-size_t bench_work(const struct bench_options *options, size_t slot, char work[BENCH_WORK_BYTES])
+size_t bench_work(const struct bench_options *options, size_t key, char work[BENCH_WORK_BYTES])
 {
-    /* A key of its own for each place, so that transactions do not wait for each other's locks. */
     if (strncmp(options->resource, "kv", 2) == 0)
-        return (size_t)snprintf(work, BENCH_WORK_BYTES, "add bench-%zu 1", slot);
+        return (size_t)snprintf(work, BENCH_WORK_BYTES, "add bench-%zu 1", key);
     memset(work, 'x', options->payload); /* which tells the null resource nothing */
     return options->payload;
 }
@@ -102,6 +103,13 @@ static void answered(const struct assent_answer *answer, void *context)
     load->idle[load->idle_count++] = slot->number;
 }
 
+/* Transactions are not to wait for each other's locks: each place has keys of its own, and two of
+ * them in turn, since the reply comes with the decision, and the locks go when branches commit. */
+static size_t next_key(struct slot *slot)
+{
+    return slot->number * KEYS_OF_PLACE + slot->begun++ % KEYS_OF_PLACE;
+}
+
 static int fill(struct load *load, struct slot *slot, uint64_t begun_us)
 {
     struct assent_begin_options begin = {
@@ -118,7 +126,7 @@ static int fill(struct load *load, struct slot *slot, uint64_t begun_us)
         .wait = load->options->wait,
     };
     char work[BENCH_WORK_BYTES];
-    size_t size = bench_work(load->options, slot->number, work);
+    size_t size = bench_work(load->options, next_key(slot), work);
     int error;
 
     for (size_t i = 0; i < load->options->branches; i++)

@@ -13,6 +13,7 @@ static const struct {
 } table[] = {
     {{"protocol", required_argument, NULL, 'p'}, "2pc|3pc", "default 2pc; 3pc by quorum"},
     {{"branches", required_argument, NULL, 'k'}, "K", "participants of a transaction (2)"},
+    {{"together", required_argument, NULL, 'T'}, "N", "of them in one agent, up to 16 (1)"},
     {{"in-flight", required_argument, NULL, 'c'}, "C,...", "transactions open (1,64,1024)"},
     {{"rate", required_argument, NULL, 'q'}, "R,...", "open loop: tx/s, or N% of the best"},
     {{"connections", required_argument, NULL, 'n'}, "N", "to the coordinator (8)"},
@@ -189,6 +190,9 @@ static bool take_size_option(struct bench_options *options, int option, const ch
     case 'k':
         options->branches = (size_t)number("branches", value, 1, ASSENT_BRANCHES_MAX);
         return true;
+    case 'T':
+        options->together = (size_t)number("together", value, 1, BENCH_TOGETHER_MAX);
+        return true;
     case 'c':
     case 'q':
         take_steps(options, option, value);
@@ -258,6 +262,8 @@ static void check(const struct bench_options *options)
         wrong = "--kept fills the log of a coordinator that the bench starts itself, not with -H";
     else if (options->host && options->idle_participants > 0)
         wrong = "--idle-participants is not for -H: its log would keep their names for ever";
+    else if (options->together > 1 && (options->host || options->ceiling))
+        wrong = "--together is for agents of our own, and the ideal loop has no such thing";
     else if (options->payload > 0 && strncmp(options->resource, "null", 4) != 0)
         wrong = "--payload is for the null resource, which does nothing with it";
     else if (options->steps[options->step_count - 1].percent > 0 &&

@@ -137,7 +137,9 @@ def runs(found):
 def pictures(found):
     note = f"{runs(found)}, 2pc over null participants; {found['machine']['cores']} cores"
     alone = ("latency of one at a time, ms", "participants of a transaction",
-             latencies(curve(found, "branches_alone")))
+             [*latencies(curve(found, "branches_alone")),
+              ("p50, 16 in a process", GREY, [(row["x"], row["p50_us"] / 1000)
+                                               for row in curve(found, "branches_together")])])
     doubt = [(name, colour, [(row["count"], row[figure]) for row in found["in_doubt"]])
              for name, colour, figure in (("answers", BLUE, "answered_s"),
                                           ("all obeyed", ORANGE, "obeyed_s"))]
@@ -205,7 +207,7 @@ def aims_table(found):
     base, half = usual(found), found["half_rate"]
     doubt, lookups = found["in_doubt"][-1], found["lookups"][-1]
     alone = {row["x"]: row for row in curve(found, "branches_alone")}
-    most = curve(found, "branches_alone")[-1]
+    most, together = curve(found, "branches_alone")[-1], curve(found, "branches_together")[-1]
     ideal = found["ceilings"][-1]["ideal_p50_us"] / found["ceilings"][0]["ideal_p50_us"]
     idle, kept = curve(found, "idle")[-1], curve(found, "kept")[-1]
     rows = [
@@ -217,11 +219,14 @@ def aims_table(found):
          ratio(kept["tx_per_s"], base["tx_per_s"])),
         (f"lookup among {count(lookups['count'])}, p99", "under 1 ms",
          f"{ms(lookups['gtrid_p99_us'])} ms by gtrid, {ms(lookups['key_p99_us'])} ms by key"),
-        (f"p50 of {most['x']} participants, of that of two, one at a time", "at most 3",
+        (f"p50 of {together['x']} participants, 16 in a process, of that of two, one at a time",
+         "at most 3", ratio(together["p50_us"], alone[2]["p50_us"])),
+        (f"the same with {most['x']} processes on these cores", "",
          f"{ratio(most['p50_us'], alone[2]['p50_us'])} (the ideal loop, with "
          f"{found['ceilings'][-1]['branches']}: {ideal:.2f})"),
         ("p99 at half of the peak rate, of the p50 of a group commit", "at most 5",
-         f"{half['of_commit']:.1f} at {count(half['rate'])} tx/s"),
+         f"{half['of_commit']:.1f} at {count(half['rate'])} tx/s (the ideal loop at that rate: "
+         f"{half['ideal_p99_us'] / half['commit_us']:.1f})"),
         (f"{count(doubt['count'])} in doubt: answers, all obeyed, memory of each",
          "2 s, 60 s, 1 KiB",
          f"{doubt['answered_s']:.1f} s, {doubt['obeyed_s']:.1f} s, "
@@ -257,6 +262,7 @@ def tables(found):
              *picture("participants", "Throughput and latency over participants"),
              *curve_table(found, "branches", "participants, 64 in flight"),
              *curve_table(found, "branches_alone", "participants, one at a time"),
+             *curve_table(found, "branches_together", "16 of them in a process"),
              *curve_table(found, "idle_participants", "connected participants", 2),
              *picture("surroundings", "Throughput and latency over idle connections and kept "
                       "outcomes"),

@@ -30,12 +30,19 @@ static const struct {
     double unit;
     int digits;
 } columns[] = {
-    {"tx_per_s", "tx/s", 1, 0},       {"ideal_tx_per_s", "ideal tx/s", 1, 0},
-    {"of_ideal", "of ideal", 1, 3},   {"p50_us", "p50 ms", 1e3, 2},
-    {"of_floor", "of floor", 1, 2},   {"p99_us", "p99 ms", 1e3, 2},
-    {"of_commit", "of commit", 1, 1}, {"p999_us", "p999 ms", 1e3, 2},
-    {"aborted", "aborted", 1, 0},     {"unknown", "unknown", 1, 0},
-    {"syncs_per_s", "syncs/s", 1, 0}, {"records_per_sync", "rec/sync", 1, 1},
+    {"tx_per_s", "tx/s", 1, 0},
+    {"ideal_tx_per_s", "ideal tx/s", 1, 0},
+    {"of_ideal", "of ideal", 1, 3},
+    {"p50_us", "p50 ms", 1e3, 2},
+    {"of_floor", "of floor", 1, 2},
+    {"p99_us", "p99 ms", 1e3, 2},
+    {"ideal_p99_us", "ideal p99", 1e3, 2},
+    {"of_commit", "of commit", 1, 1},
+    {"p999_us", "p999 ms", 1e3, 2},
+    {"aborted", "aborted", 1, 0},
+    {"unknown", "unknown", 1, 0},
+    {"syncs_per_s", "syncs/s", 1, 0},
+    {"records_per_sync", "rec/sync", 1, 1},
 };
 #define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
 #define COLUMN_WIDTH 10
@@ -181,7 +188,7 @@ static void put_comparison(const struct bench_options *options, const struct ben
     put(run, "ideal_tx_per_s", ideal > 0 ? ideal : NAN);
     put(run, "ideal_p50_us", ideal > 0 ? turn->ideal.p50_us : NAN);
     put(run, "ideal_p99_us", ideal > 0 ? turn->ideal.p99_us : NAN);
-    put(run, "of_ideal", ratio(get(run, "tx_per_s"), ideal));
+    put(run, "of_ideal", step->in_flight > 0 ? ratio(get(run, "tx_per_s"), ideal) : NAN);
     put(run, "floor_us", floor_us);
     put(run, "of_floor", ratio(turn->result.p50_us, floor_us));
     put(run, "commit_us", group_us);
@@ -403,14 +410,14 @@ void bench_report_end(struct bench_report *report)
 
     if (options->json) {
         json_t *json = json_pack(
-            "{s:s, s:o, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}", "version",
-            ASSENT_VERSION, "machine", machine(options), "protocol",
+            "{s:s, s:o, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}",
+            "version", ASSENT_VERSION, "machine", machine(options), "protocol",
             assent_protocol_name((int)options->protocol), "branches", (json_int_t)options->branches,
-            "resource", options->resource, "connections", (json_int_t)options->connections,
-            "payload", (json_int_t)options->payload, "idle", (json_int_t)options->idle,
-            "idle_participants", (json_int_t)options->idle_participants, "kept",
-            (json_int_t)options->kept, "wait", (int)options->wait, "ceilings", ceilings, "medians",
-            report->medians, "runs", report->runs);
+            "together", (json_int_t)options->together, "resource", options->resource, "connections",
+            (json_int_t)options->connections, "payload", (json_int_t)options->payload, "idle",
+            (json_int_t)options->idle, "idle_participants", (json_int_t)options->idle_participants,
+            "kept", (json_int_t)options->kept, "wait", (int)options->wait, "ceilings", ceilings,
+            "medians", report->medians, "runs", report->runs);
 
         ASSENT_ASSERT(json);
         json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

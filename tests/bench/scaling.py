@@ -27,7 +27,8 @@ import recovery  # noqa: E402
 
 PROGRAM = places.BUILD / "tests" / "bench" / "assent-bench"
 DOCS = places.ROOT / "docs"
-USUAL = {"in_flight": 64, "branches": 2, "idle": 0, "idle_participants": 0, "kept": 0, "payload": 0}
+USUAL = {"in_flight": 64, "branches": 2, "together": 1, "idle": 0, "idle_participants": 0,
+         "kept": 0, "payload": 0}
 FIGURES = ("tx_per_s", "p50_us", "p99_us", "ideal_tx_per_s", "ideal_p50_us", "memory_bare_bytes",
            "memory_idle_bytes", "memory_load_bytes")
 RUN_DEADLINE_S = 1800
@@ -37,6 +38,7 @@ CURVES = {
     "in_flight": ("in_flight", [1, 4, 16, 64, 256, 1024, 4096], {}),
     "branches": ("branches", [1, 2, 4, 8, 16, 32, 64], {}),
     "branches_alone": ("branches", [1, 2, 4, 8, 16, 32, 64], {"in_flight": 1}),
+    "branches_together": ("branches", [16, 32, 64], {"in_flight": 1, "together": 16}),
     "idle_participants": ("idle_participants", [0, 8, 98, 998], {}),
     "idle": ("idle", [0, 100, 1000, 10000], {}),
     "kept": ("kept", [0, 10_000, 1_000_000], {}),
@@ -52,6 +54,7 @@ QUICK_CURVES = {
     "in_flight": ("in_flight", [1, 64], {}),
     "branches": ("branches", [2, 4], {}),
     "branches_alone": ("branches", [2, 4], {"in_flight": 1}),
+    "branches_together": ("branches", [2, 4], {"in_flight": 1, "together": 2}),
     "idle_participants": ("idle_participants", [0, 50], {}),
     "idle": ("idle", [0, 100], {}),
     "kept": ("kept", [0, 1000], {}),
@@ -149,7 +152,8 @@ def measure(plan, options):
                          for values in plan.ceilings]
     half = runs["half rate"]
     found["half_rate"] = {figure: median(half, figure)
-                          for figure in ("rate", "p50_us", "p99_us", "commit_us", "of_commit")}
+                          for figure in ("rate", "p50_us", "p99_us", "ideal_p99_us", "commit_us",
+                                        "of_commit")}
     for what, function, counts in (("in_doubt", recovery.in_doubt, plan.in_doubt),
                                    ("lookups", recovery.kept, plan.lookups_in)):
         found[what] = []

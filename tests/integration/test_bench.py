@@ -14,8 +14,8 @@ from process import DEADLINE_S
 
 BENCH = places.BUILD / "tests" / "bench" / "assent-bench"
 
-REPORT = {"version", "machine", "protocol", "branches", "resource", "connections", "payload",
-          "idle", "idle_participants", "kept", "wait", "ceilings", "medians", "runs"}
+REPORT = {"version", "machine", "protocol", "branches", "together", "resource", "connections",
+          "payload", "idle", "idle_participants", "kept", "wait", "ceilings", "medians", "runs"}
 MACHINE = {"cpu", "cores", "kernel", "data_dir", "data_dir_in_memory"}
 RUN = {"in_flight", "rate", "seconds", "tx_per_s", "p50_us", "p99_us", "p999_us", "max_us",
        "committed", "aborted", "unknown", "syncs_per_s", "records_per_s", "records_per_sync",
@@ -133,7 +133,8 @@ def test_rate(tmp_path):
     check_run(slow)
     assert slow["tx_per_s"] == pytest.approx(100, rel=0.1)
     for run in (slow, half):
-        assert run["ideal_tx_per_s"] is None
+        assert run["ideal_tx_per_s"] == pytest.approx(run["rate"], rel=0.1)
+        assert 0 < run["ideal_p50_us"] <= run["ideal_p99_us"] and run["of_ideal"] is None
         assert run["of_commit"] == pytest.approx(run["p99_us"] / run["commit_us"], rel=0.01)
 
 
@@ -154,6 +155,14 @@ def test_most_branches(tmp_path):
     (run,) = found["runs"]
     check_run(run)
     assert len(run["cpu_percent"]) == 2 + 64
+
+
+def test_together(tmp_path):
+    """Participants that are resources of few agents, the last of which has fewer."""
+    found = report(tmp_path, "--branches", "7", "--together", "3", "--in-flight", "8")
+    (run,) = found["runs"]
+    check_run(run)
+    assert found["together"] == 3 and len(run["cpu_percent"]) == 2 + 3
 
 
 def test_payload(tmp_path):
@@ -241,6 +250,8 @@ def test_table_of_ceilings(tmp_path):
     (["--rate", "50%"], "--rate N% needs --in-flight"),
     (["--rate", "10,quick"], '"quick"'),
     (["--in-flight", ","], "empty"),
+    (["--together", "17"], "--together is a number from 1 to 16"),
+    (["--together", "2", "--ceiling"], "--together is for agents of our own"),
     (["--payload", "65537"], "--payload is a number from 0 to 65536"),
     (["--payload", "1", "--resource", "kv"], "--payload is for the null resource"),
     (["-H", "127.0.0.1:1", "--participant", "a", "--kept", "1"], "--kept fills the log"),

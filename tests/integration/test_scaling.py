@@ -36,7 +36,8 @@ def test_trial(tmp_path, docs):
     done = scaling("--quick", "--docs", docs, "--data-dir", tmp_path)
     assert done.returncode == 0, done
     found = json.loads((docs / "performance.json").read_text())
-    assert set(found["curves"]) == {"in_flight", "branches", "branches_alone", "idle_participants",
+    assert set(found["curves"]) == {"in_flight", "branches", "branches_alone",
+                                    "branches_together", "idle_participants",
                                     "idle", "kept", "payload"}
     for rows in found["curves"].values():
         assert len(rows) >= 2
