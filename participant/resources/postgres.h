@@ -29,6 +29,7 @@
 #define POSTGRES_OPTIONS_MAX 1023u
 /* A branch id as the text of a bytea, with the NUL. */
 #define POSTGRES_NAME_BYTES (2 + SQL_NAME_HEX_BYTES)
+#define POSTGRES_DISCARD    "DISCARD ALL"
 
 /* How a row of statements up to a sync has ended. */
 struct postgres_outcome {
@@ -37,6 +38,8 @@ struct postgres_outcome {
     char text[ASSENT_REASON_MAX + 1]; /* REFUSED: "SQLSTATE: message"; LOST: why */
     char tag[32];                     /* DONE: what the last statement says it did */
     char value[64];                   /* first column of the last row, "" without one */
+    bool ended;                       /* the transaction of a branch has: that stands */
+    bool discarded;                   /* what the branch has left: not an answer to anything */
 };
 
 struct postgres_conn;
@@ -133,7 +136,8 @@ void postgres_collect(struct postgres_conn *conn, uint64_t deadline_ms,
 /* The words of a command tag without its numbers: "INSERT 0 1" is INSERT. */
 void postgres_tag(const PGresult *result, char tag[32]);
 
-/* Sends what discards all that a branch has left in its session, behind what ends the branch. */
+/* Sends what discards all that a branch has left in its session, if that has not gone out with what
+ * ended the branch. */
 void postgres_send_discard(struct postgres_conn *conn);
 
 /* postgres_preflight.c */
@@ -155,9 +159,11 @@ bool postgres_work_later(struct sql_database *db, struct sql_branch *branch,
 /* postgres_finish.c */
 /* The branch as the marker table knows it, as the text of a bytea. */
 void postgres_name_format(const struct assent_branch_id *id, char name[POSTGRES_NAME_BYTES]);
-/* Sends what ends a branch in its own session: PREPARE, ONE_PHASE, ROLLBACK. */
+/* Sends what ends a branch in its own session (PREPARE, ONE_PHASE, ROLLBACK), and discards what it
+ * has left there. */
 void postgres_send_end(const struct sql_branch *branch, enum assent_operation operation);
-/* What the answer to that means: fills result and reason of the call. */
+/* What the answer to that means: fills result and reason of the call. Whatever is left to be
+ * discarded goes out. */
 void postgres_answer_end(struct postgres *pg, const struct sql_branch *branch,
                          const struct postgres_outcome *outcome, struct assent_call *call);
 /* Sends what ends a prepared branch in any session: COMMIT, ROLLBACK. */

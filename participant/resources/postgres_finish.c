@@ -9,6 +9,7 @@
  *   commit              COMMIT PREPARED               42704 NOT_FOUND, 55000 RETRY
  *   rollback            ROLLBACK, ROLLBACK PREPARED   the same
  *
+ * What ends a branch in its own session is followed by DISCARD ALL on the same journey.
  * A session that is lost on the way is UNAVAILABLE whatever was sent: whether it was done is for
  * the next call, or for evidence, to find out.
  */
@@ -76,8 +77,8 @@ void postgres_send_end(const struct sql_branch *branch, enum assent_operation op
         else
             postgres_send(conn, "COMMIT", 0, NULL);
     }
+    postgres_send(conn, POSTGRES_DISCARD, 0, NULL);
     postgres_sync(conn);
-    postgres_send_discard(conn);
 }
 
 /* PREPARE TRANSACTION and COMMIT of a transaction that has failed roll it back and say so in their
@@ -103,6 +104,8 @@ void postgres_answer_end(struct postgres *pg, const struct sql_branch *branch,
         sql_answer(call, ASSENT_RM_OK, "%s", "");
     if (prepares && done)
         postgres_prepared_note(pg, &call->id, strtoull(outcome->value, NULL, 10));
+    if (!outcome->discarded) /* an error of the end: PostgreSQL has skipped what was behind it */
+        postgres_send_discard(postgres_conn_of(branch->session));
 }
 
 void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
@@ -111,13 +114,6 @@ void postgres_end_active(struct sql_database *db, struct sql_branch *branch,
     struct postgres_conn *conn = postgres_conn_of(branch->session);
     struct postgres_outcome outcome;
 
-    /* Work that has failed has left the answer to the discarding behind it, which has come to
-     * nothing. */
-    if (conn->discarding) {
-        conn->discard.deadline_ms = deadline_ms;
-        postgres_take(&conn->discard, true);
-        conn->discarding = false;
-    }
     postgres_send_end(branch, call->operation);
     postgres_collect(conn, deadline_ms, &outcome);
     postgres_answer_end(postgres_of(db), branch, &outcome, call);

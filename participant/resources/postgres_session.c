@@ -155,7 +155,7 @@ void postgres_sync(struct postgres_conn *conn)
 
 void postgres_send_discard(struct postgres_conn *conn)
 {
-    postgres_send(conn, "DISCARD ALL", 0, NULL);
+    postgres_send(conn, POSTGRES_DISCARD, 0, NULL);
     postgres_sync(conn);
     conn->discard = (struct postgres_exchange){.conn = conn};
     conn->discarding = true;
@@ -214,23 +214,36 @@ static void note_error(struct postgres_exchange *exchange, const PGresult *resul
         postgres_lose(exchange, message ? message : PQresultErrorMessage(result));
         return;
     }
-    if (outcome->kind != POSTGRES_DONE)
-        return;
+    if (outcome->kind != POSTGRES_DONE || outcome->ended)
+        return; /* what comes behind the end of a branch changes nothing about it */
     outcome->kind = POSTGRES_REFUSED;
     snprintf(outcome->sqlstate, sizeof(outcome->sqlstate), "%s", sqlstate);
     snprintf(outcome->text, sizeof(outcome->text), "%s: %s%s%s", sqlstate, message,
              detail ? ": " : "", detail ? detail : "");
 }
 
+/* Work has no such statements. */
+static bool is_end(const char *tag)
+{
+    return strcmp(tag, "PREPARE TRANSACTION") == 0 || strcmp(tag, "COMMIT") == 0 ||
+           strcmp(tag, "ROLLBACK") == 0;
+}
+
 void postgres_note(struct postgres_exchange *exchange, const PGresult *result)
 {
     struct postgres_outcome *outcome = &exchange->outcome;
     ExecStatusType status = PQresultStatus(result);
+    char tag[sizeof(outcome->tag)];
 
     if (result == NULL)
         return;
     if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
-        postgres_tag(result, outcome->tag);
+        postgres_tag(result, tag);
+        outcome->discarded = strcmp(tag, POSTGRES_DISCARD) == 0;
+        if (outcome->discarded)
+            return;
+        memcpy(outcome->tag, tag, sizeof(outcome->tag));
+        outcome->ended = is_end(tag);
         if (PQntuples(result) > 0 && PQnfields(result) > 0)
             snprintf(outcome->value, sizeof(outcome->value), "%s", PQgetvalue(result, 0, 0));
     } else if (status == PGRES_FATAL_ERROR) {
