@@ -139,6 +139,8 @@ def test_not_prepared_is_a_no(bank, protocol):
     bank.cluster.agents["bank-b"].kill()  # so that it does not end
     answer = bank.tx("commit", gtrid, expect=ctl.ABORTED)
     assert "the branch is not prepared" in answer["reason"]
+    wait_until(lambda: bank.sql("SELECT 1 FROM assent.marker WHERE NOT committed"),
+               "what did not commit is on record")
     with pytest.raises(psycopg2.errors.UniqueViolation):
         bank.take(branch)
     bank.cluster.agents["bank-b"].start()
