@@ -4,15 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
+#include "poison.h"
 
 /* Kept at most; what a rare peak took goes back. Nothing is kept where AddressSanitizer is to see
  * that memory is used after it was given back. */
-#ifdef __SANITIZE_ADDRESS__
+#ifdef ASSENT_WATCHED
 #define UNUSED_MAX 0
 #else
 #define UNUSED_MAX 4096
