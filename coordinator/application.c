@@ -38,18 +38,18 @@ static enum assent_termination termination_of(const struct assent_wire_begin *be
 /* Whether there is room for one more. Decided early, so that those that run can be finished. */
 static bool check_room(struct session *session, uint64_t request, const char *key)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
 
-    if (server->state == SERVER_DRAINING)
+    if (shard->server->state == SERVER_DRAINING)
         session_refuse(session, request, ASSENT_E_LIMIT,
                        "the coordinator is shutting down and begins nothing new");
-    else if (transactions_count(&server->transactions) >= server->options.transactions_max)
+    else if (transactions_count(&shard->transactions) >= shard->server->options.transactions_max)
         session_refuse(session, request, ASSENT_E_LIMIT,
                        "%zu transactions have not ended (transactions_max)",
-                       transactions_count(&server->transactions));
-    else if (key[0] != '\0' && keys_count(&server->keys) >= server->options.keys_max)
+                       transactions_count(&shard->transactions));
+    else if (key[0] != '\0' && keys_count(&shard->keys) >= shard->server->options.keys_max)
         session_refuse(session, request, ASSENT_E_LIMIT, "keys_max idempotency keys are kept");
-    else if (!assent_store_has_room(server->store))
+    else if (!assent_store_has_room(shard->server->store))
         session_refuse(session, request, ASSENT_E_FULL, "%s", assent_error_text(ASSENT_E_FULL));
     else
         return true;
@@ -59,27 +59,27 @@ static bool check_room(struct session *session, uint64_t request, const char *ke
 static struct transaction *begin(struct session *session, uint64_t request,
                                  const struct assent_wire_begin *begin, uint32_t branch_max)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
     uint64_t timeout_ms = begin->timeout_ms, wall_ms = assent_wall_ms();
     struct assent_gtrid gtrid;
     struct transaction *t;
 
     if (timeout_ms == 0)
-        timeout_ms = server->options.timeout_default_ms;
-    if (timeout_ms > server->options.timeout_max_ms)
-        timeout_ms = server->options.timeout_max_ms;
-    ASSENT_ASSERT(server->sequence <= ASSENT_SEQUENCE_MAX);
-    gtrid = assent_gtrid_make(wall_ms, (uint16_t)server->options.id, server->coord.incarnation,
-                              server->sequence);
-    t = transactions_add(&server->transactions, &gtrid, branch_max);
-    if (t == NULL || !keys_add(&server->keys, begin->key, &gtrid)) {
+        timeout_ms = shard->server->options.timeout_default_ms;
+    if (timeout_ms > shard->server->options.timeout_max_ms)
+        timeout_ms = shard->server->options.timeout_max_ms;
+    ASSENT_ASSERT(shard->sequence <= ASSENT_SEQUENCE_MAX);
+    gtrid = assent_gtrid_make(wall_ms, (uint16_t)shard->server->options.id,
+                              shard->server->coord.incarnation, shard->sequence);
+    t = transactions_add(&shard->transactions, &gtrid, branch_max);
+    if (t == NULL || !keys_add(&shard->keys, begin->key, &gtrid)) {
         if (t != NULL)
             transactions_remove(t);
         session_refuse(session, request, ASSENT_E_NOMEM, "out of memory");
         return NULL;
     }
-    server->sequence++;
-    server->metrics.begun++;
+    shard->sequence++;
+    shard->metrics.begun++;
     t->begun_ms = assent_now_ms();
     t->begun_wall_ms = wall_ms;
     transactions_set_text(&t->key, begin->key);
@@ -89,7 +89,7 @@ static struct transaction *begin(struct session *session, uint64_t request,
                                                    .termination = termination_of(begin),
                                                    .keyed = t->key[0] != '\0',
                                                    .deadline_ms = t->begun_ms + timeout_ms,
-                                                   .seed = assent_rng_next(&server->rng)});
+                                                   .seed = assent_rng_next(&shard->rng)});
     transactions_arm(t, t->begun_ms);
     return t;
 }
@@ -97,7 +97,7 @@ static struct transaction *begin(struct session *session, uint64_t request,
 static void send_begun(struct session *session, uint64_t request, const struct assent_gtrid *gtrid)
 {
     struct assent_wire wire = {.kind = ASSENT_WIRE_BEGIN_REPLY, .request = request};
-    const struct transaction *t = transactions_find(&session->server->transactions, gtrid);
+    const struct transaction *t = transactions_find(&session->shard->transactions, gtrid);
     uint64_t now_ms = assent_now_ms();
 
     wire.u.begin_reply.gtrid = *gtrid;
@@ -109,7 +109,7 @@ static void send_begun(struct session *session, uint64_t request, const struct a
 void application_begin(struct session *session, const struct assent_wire *wire)
 {
     const struct assent_wire_begin *request = &wire->u.begin;
-    const struct assent_gtrid *known = keys_find(&session->server->keys, request->key);
+    const struct assent_gtrid *known = keys_find(&session->shard->keys, request->key);
     struct transaction *t;
 
     if (known != NULL) {
@@ -133,12 +133,12 @@ void application_begin(struct session *session, const struct assent_wire *wire)
 static struct transaction *find_active(struct session *session, uint64_t request,
                                        const struct assent_gtrid *gtrid)
 {
-    struct transaction *t = transactions_find(&session->server->transactions, gtrid);
+    struct transaction *t = transactions_find(&session->shard->transactions, gtrid);
     struct answer answer;
 
     if (t != NULL && t->machine.phase == ASSENT_COORD_ACTIVE)
         return t;
-    outcomes_answer(session->server, gtrid, &answer);
+    outcomes_answer(session->shard, gtrid, &answer);
     if (answer.outcome == ASSENT_OUTCOME_NEVER_SEEN)
         session_refuse(session, request, ASSENT_E_NOT_FOUND,
                        "this coordinator began no such "
@@ -157,7 +157,7 @@ static struct participant *find_participant(struct session *session, uint64_t re
 {
     char error[ASSENT_REASON_MAX + 1];
     struct participant *p = NULL;
-    int r = participants_find(session->server, target, &p, error, sizeof(error));
+    int r = participants_find(session->shard->server, target, &p, error, sizeof(error));
 
     if (r != 0)
         session_refuse(session, request, r, "%s", error);
@@ -167,7 +167,7 @@ static struct participant *find_participant(struct session *session, uint64_t re
 static bool enlist(struct session *session, uint64_t request, struct transaction *t,
                    const struct participant *p, enum work_path path, uint32_t *ret_branch)
 {
-    int r = driver_enlist(session->server, t, p, path, ret_branch);
+    int r = driver_enlist(session->shard, t, p, path, ret_branch);
 
     if (r == ASSENT_E_LIMIT)
         session_refuse(session, request, r, "a transaction has at most %d branches",
@@ -198,14 +198,14 @@ void application_enlist(struct session *session, const struct assent_wire *wire)
     if (t->machine.protocol == ASSENT_3PC)
         branch |= ASSENT_BRANCH_OF_3PC;
     reply.u.enlist_reply.branch = branch;
-    memcpy(reply.u.enlist_reply.log_id, assent_store_log_id(session->server->store),
+    memcpy(reply.u.enlist_reply.log_id, assent_store_log_id(session->shard->server->store),
            ASSENT_LOG_ID_BYTES);
     session_send(session, &reply);
 }
 
 void application_work(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
     struct transaction *t = find_active(session, wire->request, &wire->u.work.gtrid);
     struct participant *p;
     uint32_t branch;
@@ -219,10 +219,10 @@ void application_work(struct session *session, const struct assent_wire *wire)
         /* What the branch did before is gone with the process that did it. */
         session_refuse(session, wire->request, ASSENT_E_REFUSED, "%s: %s", p->full,
                        assent_reason_text(ASSENT_REASON_STALE));
-        driver_work_failed(server, t, branch, assent_reason_text(ASSENT_REASON_STALE));
+        driver_work_failed(shard, t, branch, assent_reason_text(ASSENT_REASON_STALE));
         return;
     }
-    relays_work(server, session, wire->request, t, branch, p, &wire->u.work.work);
+    relays_work(shard, session, wire->request, t, branch, p, &wire->u.work.work);
 }
 
 /* --- commit, rollback, status --- */
@@ -231,7 +231,7 @@ static void answer_now(struct session *session, uint64_t request, const struct a
 {
     struct answer answer;
 
-    outcomes_answer(session->server, gtrid, &answer);
+    outcomes_answer(session->shard, gtrid, &answer);
     session_answer(session, request, &answer);
 }
 
@@ -250,8 +250,8 @@ static bool answer_or_wait(struct session *session, uint64_t request, struct tra
 
 void application_end(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
-    struct transaction *t = transactions_find(&server->transactions, &wire->u.end.gtrid);
+    struct shard *shard = session->shard;
+    struct transaction *t = transactions_find(&shard->transactions, &wire->u.end.gtrid);
 
     if (t == NULL) {
         /* Finished, or never begun: answered, and nothing is touched. */
@@ -266,19 +266,19 @@ void application_end(struct session *session, const struct assent_wire *wire)
     if (!answer_or_wait(session, wire->request, t, wire->u.end.wait))
         return;
     if (!wire->u.end.commit)
-        driver_rollback(server, t, ASSENT_REASON_REQUESTED);
+        driver_rollback(shard, t, ASSENT_REASON_REQUESTED);
     else if (t->machine.phase == ASSENT_COORD_ACTIVE)
-        driver_commit(server, t);
+        driver_commit(shard, t);
 }
 
 void application_status(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
     const struct assent_gtrid *gtrid = &wire->u.status.gtrid;
     struct transaction *t;
 
     if (!wire->u.status.has_gtrid) {
-        gtrid = keys_find(&server->keys, wire->u.status.key);
+        gtrid = keys_find(&shard->keys, wire->u.status.key);
         if (gtrid == NULL) {
             /* Of an expired key nothing is left that could tell it from one never used. */
             session_answer(session, wire->request,
@@ -286,7 +286,7 @@ void application_status(struct session *session, const struct assent_wire *wire)
             return;
         }
     }
-    t = transactions_find(&server->transactions, gtrid);
+    t = transactions_find(&shard->transactions, gtrid);
     if (t != NULL && wire->u.status.wait)
         (void)answer_or_wait(session, wire->request, t, true);
     else
@@ -303,7 +303,7 @@ struct run {
 /* Everything that can be refused is refused before anything has begun. */
 static bool check_run(struct session *session, const struct assent_wire *wire, struct run *run)
 {
-    const struct server *server = session->server;
+    const struct shard *shard = session->shard;
 
     if (wire->u.run.branch_count == 0) {
         session_refuse(session, wire->request, ASSENT_E_INVALID, "a run needs a branch");
@@ -323,13 +323,14 @@ static bool check_run(struct session *session, const struct assent_wire *wire, s
             }
         run->work_bytes += wire->u.run.branches[i].work.size;
     }
-    if (run->work_bytes > server->options.work_bytes_max) {
+    if (run->work_bytes > shard->server->options.work_bytes_max) {
         session_refuse(session, wire->request, ASSENT_E_TOO_BIG,
                        "%zu bytes of work, at most %llu are taken (work_max)", run->work_bytes,
-                       (unsigned long long)server->options.work_bytes_max);
+                       (unsigned long long)shard->server->options.work_bytes_max);
         return false;
     }
-    if (server->transactions.work_bytes + run->work_bytes > server->options.work_bytes_total_max) {
+    if (shard->transactions.work_bytes + run->work_bytes >
+        shard->server->options.work_bytes_total_max) {
         session_refuse(session, wire->request, ASSENT_E_LIMIT,
                        "work_total_max bytes of work are held already");
         return false;
@@ -343,7 +344,7 @@ static bool check_run(struct session *session, const struct assent_wire *wire, s
 static void run_again(struct session *session, const struct assent_wire *wire,
                       const struct assent_gtrid *known)
 {
-    struct transaction *t = transactions_find(&session->server->transactions, known);
+    struct transaction *t = transactions_find(&session->shard->transactions, known);
 
     if (t != NULL)
         (void)answer_or_wait(session, wire->request, t, wire->u.run.wait);
@@ -353,8 +354,8 @@ static void run_again(struct session *session, const struct assent_wire *wire,
 
 void application_run(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
-    const struct assent_gtrid *known = keys_find(&server->keys, wire->u.run.begin.key);
+    struct shard *shard = session->shard;
+    const struct assent_gtrid *known = keys_find(&shard->keys, wire->u.run.begin.key);
     struct run run = {0};
     struct transaction *t;
 
@@ -379,9 +380,9 @@ void application_run(struct session *session, const struct assent_wire *wire)
         }
     }
     if (session_wait(session, t, wire->request, wire->u.run.wait)) {
-        driver_commit(server, t);
+        driver_commit(shard, t);
         return;
     }
 out:
-    driver_rollback(server, t, ASSENT_REASON_REQUESTED);
+    driver_rollback(shard, t, ASSENT_REASON_REQUESTED);
 }

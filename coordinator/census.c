@@ -27,12 +27,9 @@ static bool in_doubt(enum assent_coord_phase phase)
     return false;
 }
 
-void census_take(const struct server *server, struct census *census)
+static void count(const struct shard *shard, uint64_t now_ms, struct census *census)
 {
-    uint64_t now_ms = assent_now_ms();
-
-    memset(census, 0, sizeof(*census));
-    for (const struct transaction *t = server->transactions.by_order; t != NULL; t = t->hh.next) {
+    for (const struct transaction *t = shard->transactions.by_order; t != NULL; t = t->hh.next) {
         census->live++;
         census->by_phase[t->machine.phase]++;
         census->undecided += t->machine.outcome == ASSENT_OUTCOME_UNKNOWN;
@@ -42,6 +39,15 @@ void census_take(const struct server *server, struct census *census)
         if (now_ms - t->begun_ms > census->oldest_in_doubt_ms)
             census->oldest_in_doubt_ms = now_ms - t->begun_ms;
     }
+}
+
+void census_take(const struct server *server, struct census *census)
+{
+    uint64_t now_ms = assent_now_ms();
+
+    memset(census, 0, sizeof(*census));
+    for (unsigned i = 0; i < server->shard_count; i++)
+        count(&server->shards[i], now_ms, census);
     for (uint32_t i = 0; i < server->participants.count; i++)
         census->participants_up += participant_is_up(server->participants.by_number[i]);
 }

@@ -59,7 +59,7 @@ static uint32_t elapsed_ms(const struct transaction *t, uint64_t now_ms)
 /* --- out: messages --- */
 
 /* Whom a participant can ask when we are gone; membership is fixed with the first-phase message. */
-static void name_peers(const struct server *server, const struct transaction *t,
+static void name_peers(const struct shard *shard, const struct transaction *t,
                        struct assent_wire *wire)
 {
     const struct assent_coord *m = &t->machine;
@@ -68,7 +68,7 @@ static void name_peers(const struct server *server, const struct transaction *t,
         m->termination == ASSENT_TERMINATION_NONE)
         return;
     for (uint32_t i = 0; i < m->branch_count; i++) {
-        const struct participant *p = participants_get(server, m->branches[i].participant);
+        const struct participant *p = participants_get(shard->server, m->branches[i].participant);
 
         wire->u.branch.peers[i] =
             (struct assent_wire_peer){p->full, p->address, m->branches[i].epoch};
@@ -76,7 +76,7 @@ static void name_peers(const struct server *server, const struct transaction *t,
     wire->u.branch.peer_count = m->branch_count;
 }
 
-void driver_send(struct server *server, struct session *session, const struct transaction *t,
+void driver_send(struct shard *shard, struct session *session, const struct transaction *t,
                  const struct assent_message *message, uint64_t request,
                  const struct assent_bytes *work)
 {
@@ -84,37 +84,37 @@ void driver_send(struct server *server, struct session *session, const struct tr
     struct points points = send_points[message->kind];
     struct assent_wire wire;
 
-    if (assent_conn_output_bytes(session->conn) > server->options.output_bytes_max / 2)
+    if (assent_conn_output_bytes(session->conn) > shard->server->options.output_bytes_max / 2)
         return;
     if (t != NULL)
-        p = participants_get(server, t->machine.branches[message->branch - 1].participant);
+        p = participants_get(shard->server, t->machine.branches[message->branch - 1].participant);
     assent_wire_clear(&wire, ASSENT_WIRE_BRANCH);
     wire.request = request;
     wire.u.branch.message = *message;
-    memcpy(wire.u.branch.log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES);
+    memcpy(wire.u.branch.log_id, assent_store_log_id(shard->server->store), ASSENT_LOG_ID_BYTES);
     wire.u.branch.resource = p == NULL ? "" : p->resource;
     wire.u.branch.traceparent = t == NULL ? "" : t->traceparent;
     if (work != NULL)
         wire.u.branch.work = *work;
     if (t != NULL)
-        name_peers(server, t, &wire);
+        name_peers(shard, t, &wire);
     if (points.named)
         assent_crash_point(points.before);
     session_send(session, &wire);
     if (points.named)
-        sent_points_after(server, points.after);
+        sent_points_after(shard, points.after);
 }
 
-static void send_action(struct server *server, const struct transaction *t,
+static void send_action(struct shard *shard, const struct transaction *t,
                         const struct assent_coord_action *action)
 {
-    const struct participant *p = participants_get(server, action->participant);
+    const struct participant *p = participants_get(shard->server, action->participant);
     const struct branch_context *b = &t->branches[action->message.branch - 1];
     struct assent_bytes work = {b->work, b->work_size};
 
     /* Not connected is as good as lost: the machine sends again when it is back, or in time. */
     if (p != NULL && participant_is_up(p))
-        driver_send(server, p->session, t, &action->message, 0,
+        driver_send(shard, p->session, t, &action->message, 0,
                     action->message.has_work ? &work : NULL);
 }
 
@@ -139,7 +139,7 @@ void driver_describe(const struct transaction *t, enum assent_coord_record_kind 
     }
 }
 
-static void write_record(struct server *server, const struct transaction *t,
+static void write_record(struct shard *shard, const struct transaction *t,
                          const struct assent_coord_action *action, uint64_t now_ms)
 {
     uint8_t value[ASSENT_RECORD_BYTES_MAX];
@@ -154,7 +154,7 @@ static void write_record(struct server *server, const struct transaction *t,
     if (record.decision != ASSENT_DECISION_NONE && record.decided_ms == 0)
         record.decided_ms = elapsed_ms(t, now_ms);
     if (action->record == ASSENT_COORD_RECORD_OUTCOME)
-        record.ended_age_ms = assent_store_age_ms(server->store);
+        record.ended_age_ms = assent_store_age_ms(shard->server->store);
     if (!action->forced)
         put.flags |= ASSENT_PUT_LAZY;
     put.key = t->machine.gtrid.bytes;
@@ -164,7 +164,7 @@ static void write_record(struct server *server, const struct transaction *t,
     assent_crash_point(log_points[action->record].before);
     r = assent_coord_record_encode(&record, value, sizeof(value), &put.value_size);
     if (r == 0)
-        r = assent_store_put(server->store, &put);
+        r = assent_store_put(shard->server->store, &put);
     /* What cannot be written cannot be promised, and the machine waits for it: the restart reads
      * what is there. The queue is longer than all transactions together. */
     if (r != 0)
@@ -184,7 +184,7 @@ void driver_answer_of(const struct transaction *t, struct answer *ret_answer)
     text_copy(ret_answer->reason, sizeof(ret_answer->reason), t->reason_text);
 }
 
-static void answer_waiters(struct server *server, const struct transaction *t, bool ended)
+static void answer_waiters(struct shard *shard, const struct transaction *t, bool ended)
 {
     struct waiter *waiter, *next;
     struct answer answer;
@@ -198,34 +198,35 @@ static void answer_waiters(struct server *server, const struct transaction *t, b
             continue;
         ASSENT_CRASH_POINT(coord_before_reply);
         session_answer(waiter->session, waiter->request, &answer);
-        sent_points_after(server, ASSENT_CRASH_coord_after_reply);
+        sent_points_after(shard, ASSENT_CRASH_coord_after_reply);
         session_wait_over(waiter);
     }
 }
 
-static void alarm(struct server *server, const struct transaction *t, uint32_t branch)
+static void alarm(struct shard *shard, const struct transaction *t, uint32_t branch)
 {
     const struct assent_coord_branch *b = &t->machine.branches[branch - 1];
     char text[ASSENT_GTRID_TEXT + 1];
 
-    server->metrics.alarms++;
+    shard->metrics.alarms++;
     assent_gtrid_format(&t->machine.gtrid, text);
     assent_log(ASSENT_LOG_WARN, "branch_contradicts",
                "gtrid=%s branch=%u participant=%s decision=%s result=%s", text, branch,
-               participants_name(server, b->participant),
+               participants_name(shard->server, b->participant),
                assent_decision_name((int)t->machine.decision),
                assent_log_quote(assent_branch_result_name((int)b->result)));
 }
 
 /* What has ended is kept by participants until they hear of it: under load more often than with
  * each heartbeat, yet with few messages for each transaction. */
-static void tell_ended(struct server *server)
+static void tell_ended(struct shard *shard)
 {
-    if (server_ended_below(server) - server->told_below >= 1024 + 16 * server->participants.count)
-        session_ping_participants(server);
+    if (server_ended_below(shard->server) - shard->server->told_below >=
+        1024 + 16 * shard->server->participants.count)
+        session_ping_participants(shard);
 }
 
-static void end(struct server *server, struct transaction *t)
+static void end(struct shard *shard, struct transaction *t)
 {
     char text[ASSENT_GTRID_TEXT + 1];
 
@@ -234,11 +235,11 @@ static void end(struct server *server, struct transaction *t)
         assent_log(ASSENT_LOG_DEBUG, "ended", "gtrid=%s outcome=%s ms=%u", text,
                    assent_outcome_name((int)t->machine.outcome), t->ended_ms);
     }
-    recent_add(&server->recent, &t->machine.gtrid);
-    server->unacknowledged +=
+    recent_add(&shard->recent, &t->machine.gtrid, t->begun_ms + t->ended_ms);
+    shard->unacknowledged +=
         t->machine.outcome == ASSENT_OUTCOME_MIXED || t->machine.outcome == ASSENT_OUTCOME_HAZARD;
     transactions_remove(t);
-    tell_ended(server);
+    tell_ended(shard);
 }
 
 static bool needs_work(enum assent_coord_phase phase)
@@ -247,9 +248,9 @@ static bool needs_work(enum assent_coord_phase phase)
            phase == ASSENT_COORD_ONE_PHASE_LOGGING || phase == ASSENT_COORD_ONE_PHASE;
 }
 
-void driver_carry_out(struct server *server, struct transaction *t, uint64_t now_ms)
+void driver_carry_out(struct shard *shard, struct transaction *t, uint64_t now_ms)
 {
-    const struct assent_coord_actions *actions = &server->actions;
+    const struct assent_coord_actions *actions = &shard->actions;
     bool ended = false;
 
     for (size_t i = 0; i < actions->count; i++) {
@@ -257,23 +258,23 @@ void driver_carry_out(struct server *server, struct transaction *t, uint64_t now
 
         switch (action->kind) {
         case ASSENT_COORD_ACT_SEND:
-            send_action(server, t, action);
+            send_action(shard, t, action);
             break;
         case ASSENT_COORD_ACT_LOG:
-            write_record(server, t, action, now_ms);
+            write_record(shard, t, action, now_ms);
             break;
         case ASSENT_COORD_ACT_REPLY:
-            answer_waiters(server, t, false);
+            answer_waiters(shard, t, false);
             break;
         case ASSENT_COORD_ACT_ENLISTED:
-            server->enlisted = action->branch;
-            server->enlist_error = 0;
+            shard->enlisted = action->branch;
+            shard->enlist_error = 0;
             break;
         case ASSENT_COORD_ACT_REFUSED:
-            server->enlist_error = action->error;
+            shard->enlist_error = action->error;
             break;
         case ASSENT_COORD_ACT_ALARM:
-            alarm(server, t, action->branch);
+            alarm(shard, t, action->branch);
             break;
         case ASSENT_COORD_ACT_ENDED:
             ended = true;
@@ -284,20 +285,20 @@ void driver_carry_out(struct server *server, struct transaction *t, uint64_t now
         transactions_release_work(t);
     if (t->machine.phase != ASSENT_COORD_ACTIVE) {
         session_disown(t);
-        relays_transaction_over(server, t);
+        relays_transaction_over(shard, t);
     }
     /* That every branch has obeyed may be told before it is on record: a restart asks again. */
     if (t->machine.phase >= ASSENT_COORD_ENDING)
-        answer_waiters(server, t, true);
+        answer_waiters(shard, t, true);
     if (ended)
-        end(server, t);
+        end(shard, t);
     else
         transactions_arm(t, now_ms);
 }
 
 /* --- in: events --- */
 
-static void make_reason(struct server *server, struct transaction *t,
+static void make_reason(struct shard *shard, struct transaction *t,
                         const struct assent_coord_event *event, const char *text)
 {
     const struct assent_coord *m = &t->machine;
@@ -307,7 +308,7 @@ static void make_reason(struct server *server, struct transaction *t,
     const char *name = NULL;
 
     for (uint32_t i = 0; i < m->branch_count; i++) {
-        const struct participant *p = participants_get(server, m->branches[i].participant);
+        const struct participant *p = participants_get(shard->server, m->branches[i].participant);
 
         if (m->branches[i].vote == ASSENT_VOTE_NONE && p != NULL)
             missing[missing_count++] = (struct missing_vote){p->full, participant_is_up(p)};
@@ -316,7 +317,7 @@ static void make_reason(struct server *server, struct transaction *t,
     if (m->reason_branch == 0)
         missing_count = 0;
     else
-        name = participants_name(server, m->branches[m->reason_branch - 1].participant);
+        name = participants_name(shard->server, m->branches[m->reason_branch - 1].participant);
     /* A no without words: the enum says why, unless it only says no again. */
     if (event->kind == ASSENT_COORD_EV_MESSAGE && (text == NULL || text[0] == '\0') &&
         event->message.reason != ASSENT_REASON_NONE && event->message.reason != m->reason)
@@ -327,14 +328,14 @@ static void make_reason(struct server *server, struct transaction *t,
     transactions_set_text(&t->reason_text, reason);
 }
 
-static void on_decided(struct server *server, struct transaction *t, uint64_t now_ms)
+static void on_decided(struct shard *shard, struct transaction *t, uint64_t now_ms)
 {
     const struct assent_coord *m = &t->machine;
     bool bad = m->outcome == ASSENT_OUTCOME_MIXED || m->outcome == ASSENT_OUTCOME_HAZARD;
     enum assent_log_level level = bad ? ASSENT_LOG_WARN : ASSENT_LOG_DEBUG;
     char text[ASSENT_GTRID_TEXT + 1];
 
-    server->metrics.decided[m->protocol][m->outcome]++;
+    shard->metrics.decided[m->protocol][m->outcome]++;
     if (t->decided_ms == 0)
         t->decided_ms = elapsed_ms(t, now_ms);
     if (!assent_log_wants(level))
@@ -346,7 +347,7 @@ static void on_decided(struct server *server, struct transaction *t, uint64_t no
 }
 
 /* What a branch says that did not obey is the reason that people need. */
-static void note_evidence(struct server *server, struct transaction *t,
+static void note_evidence(struct shard *shard, struct transaction *t,
                           const struct assent_coord_event *event, const char *text)
 {
     const struct assent_message *message = &event->message;
@@ -359,11 +360,11 @@ static void note_evidence(struct server *server, struct transaction *t,
     b = &t->machine.branches[message->branch - 1];
     if (b->result <= ASSENT_RESULT_ABORTED)
         return;
-    evidence_format(participants_name(server, b->participant), b->result, text, evidence);
+    evidence_format(participants_name(shard->server, b->participant), b->result, text, evidence);
     transactions_set_text(&t->reason_text, evidence);
 }
 
-void driver_step(struct server *server, struct transaction *t, struct assent_coord_event *event,
+void driver_step(struct shard *shard, struct transaction *t, struct assent_coord_event *event,
                  const char *text)
 {
     struct assent_coord *m = &t->machine;
@@ -371,7 +372,7 @@ void driver_step(struct server *server, struct transaction *t, struct assent_coo
 
     if (event->now_ms == 0)
         event->now_ms = assent_now_ms();
-    assent_coord_step(m, &server->coord, event, &server->actions);
+    assent_coord_step(m, &shard->server->coord, event, &shard->actions);
     if (event->kind == ASSENT_COORD_EV_MESSAGE && event->message.branch <= m->branch_count) {
         const struct assent_coord_branch *b = &m->branches[event->message.branch - 1];
         struct branch_context *times = &t->branches[event->message.branch - 1];
@@ -381,18 +382,18 @@ void driver_step(struct server *server, struct transaction *t, struct assent_coo
         if (b->result != ASSENT_RESULT_NONE && times->done_ms == 0)
             times->done_ms = elapsed_ms(t, event->now_ms);
     }
-    note_evidence(server, t, event, text);
+    note_evidence(shard, t, event, text);
     if (m->decision == ASSENT_DECISION_ABORT && t->reason_text[0] == '\0')
-        make_reason(server, t, event, text);
+        make_reason(shard, t, event, text);
     if (m->phase >= ASSENT_COORD_ENDING && t->ended_ms == 0)
         t->ended_ms = elapsed_ms(t, event->now_ms);
     if (m->outcome != before)
-        on_decided(server, t, event->now_ms);
-    driver_carry_out(server, t, event->now_ms);
+        on_decided(shard, t, event->now_ms);
+    driver_carry_out(shard, t, event->now_ms);
 }
 
-int driver_enlist(struct server *server, struct transaction *t,
-                  const struct participant *participant, enum work_path path, uint32_t *ret_branch)
+int driver_enlist(struct shard *shard, struct transaction *t, const struct participant *participant,
+                  enum work_path path, uint32_t *ret_branch)
 {
     bool own = path == WORK_BY_APPLICATION;
     struct assent_coord_event event = {
@@ -415,41 +416,41 @@ int driver_enlist(struct server *server, struct transaction *t,
         }
     /* Who begins step by step has room for them all, and a one-shot names them at once. */
     ASSENT_ASSERT(t->machine.branch_count < t->branch_max || t->branch_max == ASSENT_BRANCHES_MAX);
-    server->enlist_error = ASSENT_E_STATE;
-    driver_step(server, t, &event, NULL);
-    if (server->enlist_error == 0) {
-        *ret_branch = server->enlisted;
-        t->branches[server->enlisted - 1].own = own;
+    shard->enlist_error = ASSENT_E_STATE;
+    driver_step(shard, t, &event, NULL);
+    if (shard->enlist_error == 0) {
+        *ret_branch = shard->enlisted;
+        t->branches[shard->enlisted - 1].own = own;
     }
-    return server->enlist_error;
+    return shard->enlist_error;
 }
 
-void driver_commit(struct server *server, struct transaction *t)
+void driver_commit(struct shard *shard, struct transaction *t)
 {
     struct assent_coord_event event = {.kind = ASSENT_COORD_EV_COMMIT, .now_ms = assent_now_ms()};
 
     t->asked_ms = elapsed_ms(t, event.now_ms);
-    driver_step(server, t, &event, NULL);
+    driver_step(shard, t, &event, NULL);
 }
 
-void driver_rollback(struct server *server, struct transaction *t, enum assent_reason reason)
+void driver_rollback(struct shard *shard, struct transaction *t, enum assent_reason reason)
 {
-    driver_step(server, t,
+    driver_step(shard, t,
                 &(struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK, .reason = reason},
                 NULL);
 }
 
-void driver_work_failed(struct server *server, struct transaction *t, uint32_t branch,
+void driver_work_failed(struct shard *shard, struct transaction *t, uint32_t branch,
                         const char *text)
 {
-    driver_step(server, t,
+    driver_step(shard, t,
                 &(struct assent_coord_event){.kind = ASSENT_COORD_EV_WORK_FAILED, .branch = branch},
                 text);
 }
 
-void driver_application_gone(struct server *server, struct transaction *t)
+void driver_application_gone(struct shard *shard, struct transaction *t)
 {
-    driver_rollback(server, t, ASSENT_REASON_APPLICATION_GONE);
+    driver_rollback(shard, t, ASSENT_REASON_APPLICATION_GONE);
 }
 
 void driver_due(struct transaction *t, void *context)
@@ -459,53 +460,54 @@ void driver_due(struct transaction *t, void *context)
 
 void driver_durable(const struct assent_completion *completion, void *context)
 {
-    struct server *server = context;
+    struct shard *shard = context;
     struct assent_coord_event event = {.kind = ASSENT_COORD_EV_DURABLE};
     struct transaction *t;
 
     if (completion->token2 == TOKEN_PARTICIPANT) {
-        participants_durable(server, (uint32_t)completion->token);
+        participants_durable(shard->server, (uint32_t)completion->token);
         return;
     }
     if (completion->token2 == TOKEN_OPERATION) {
-        operate_durable(server, completion->token);
+        operate_durable(shard->server, completion->token);
         return;
     }
-    t = transactions_find_order(&server->transactions, completion->token);
+    t = transactions_find_order(&shard->transactions, completion->token);
     ASSENT_ASSERT(t != NULL);
     event.record = (enum assent_coord_record_kind)completion->token2;
     event.standing = completion->standing;
     assent_crash_point(log_points[event.record].after);
-    driver_step(server, t, &event, NULL);
+    driver_step(shard, t, &event, NULL);
 }
 
-static bool has_branch_at(const struct server *server, const struct transaction *t,
+static bool has_branch_at(const struct shard *shard, const struct transaction *t,
                           const struct session *session, uint32_t branch)
 {
     const struct participant *p;
 
     if (branch == 0 || branch > t->machine.branch_count)
         return false;
-    p = participants_get(server, t->machine.branches[branch - 1].participant);
+    p = participants_get(shard->server, t->machine.branches[branch - 1].participant);
     return p != NULL && p->session == session;
 }
 
-void driver_peer_up(struct server *server, struct transaction *t, const struct session *session)
+void driver_peer_up(struct shard *shard, struct transaction *t, const struct session *session)
 {
     uint64_t order = t->order;
 
     /* A step may be its last, and more than one branch may be at this participant. */
     for (uint32_t i = 0;
-         transactions_find_order(&server->transactions, order) == t && i < t->machine.branch_count;
+         transactions_find_order(&shard->transactions, order) == t && i < t->machine.branch_count;
          i++) {
-        const struct participant *p = participants_get(server, t->machine.branches[i].participant);
+        const struct participant *p =
+            participants_get(shard->server, t->machine.branches[i].participant);
         struct assent_coord_event event = {.kind = ASSENT_COORD_EV_PEER_UP};
 
         if (p == NULL || p->session != session)
             continue;
         event.participant = p->number;
         event.epoch = p->epoch;
-        driver_step(server, t, &event, NULL);
+        driver_step(shard, t, &event, NULL);
     }
 }
 
@@ -547,29 +549,29 @@ static void ignore(const struct session *session, const struct assent_message *m
                assent_message_name((int)message->kind));
 }
 
-void driver_message(struct server *server, struct session *session, const struct assent_wire *wire)
+void driver_message(struct shard *shard, struct session *session, const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
     struct assent_coord_event event = {.kind = ASSENT_COORD_EV_MESSAGE, .message = *message};
     struct transaction *t;
 
-    if (memcmp(wire->u.branch.log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES) !=
-            0 ||
-        !outcomes_is_ours(server, &message->gtrid)) {
+    if (memcmp(wire->u.branch.log_id, assent_store_log_id(shard->server->store),
+               ASSENT_LOG_ID_BYTES) != 0 ||
+        !outcomes_is_ours(shard, &message->gtrid)) {
         ignore(session, message, "foreign_gtrid_ignored");
         return;
     }
     if (message->kind == ASSENT_MSG_WORK_REPLY) {
-        relays_answer(server, session, wire);
+        relays_answer(shard, session, wire);
         return;
     }
-    t = transactions_find(&server->transactions, &message->gtrid);
+    t = transactions_find(&shard->transactions, &message->gtrid);
     if (!speaks_for_branch(message))
         ignore(session, message, "member_of_another_ignored");
     else if (t == NULL)
-        outcomes_message(server, session, wire);
-    else if (has_branch_at(server, t, session, message->branch))
-        driver_step(server, t, &event, wire->u.branch.reason_text);
+        outcomes_message(shard, session, wire);
+    else if (has_branch_at(shard, t, session, message->branch))
+        driver_step(shard, t, &event, wire->u.branch.reason_text);
     else
         ignore(session, message, "branch_of_another_ignored");
 }

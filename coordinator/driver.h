@@ -12,16 +12,16 @@
 #include "transactions.h"
 
 struct answer;
-struct server;
+struct shard;
 struct participant;
 struct session;
 
 /* Gives the event (now_ms is filled in if it is 0) to the machine. text: the participant's words
  * beside it, or NULL. */
-void driver_step(struct server *server, struct transaction *transaction,
+void driver_step(struct shard *shard, struct transaction *transaction,
                  struct assent_coord_event *event, const char *text);
-/* Carries out server->actions, which a step or recovery has filled at now_ms. */
-void driver_carry_out(struct server *server, struct transaction *transaction, uint64_t now_ms);
+/* Carries out shard->actions, which a step or recovery has filled at now_ms. */
+void driver_carry_out(struct shard *shard, struct transaction *transaction, uint64_t now_ms);
 
 /* How a branch's work gets to its resource manager. */
 enum work_path {
@@ -32,28 +32,28 @@ enum work_path {
 
 /* Makes the participant a branch: 0 and its number; ASSENT_E_STATE, ASSENT_E_LIMIT;
  * ASSENT_E_INVALID: it is one already, by another path. The transaction stays. */
-ASSENT_CHECKED int driver_enlist(struct server *server, struct transaction *transaction,
+ASSENT_CHECKED int driver_enlist(struct shard *shard, struct transaction *transaction,
                                  const struct participant *participant, enum work_path path,
                                  uint32_t *ret_branch);
-void driver_commit(struct server *server, struct transaction *transaction);
-void driver_rollback(struct server *server, struct transaction *transaction,
+void driver_commit(struct shard *shard, struct transaction *transaction);
+void driver_rollback(struct shard *shard, struct transaction *transaction,
                      enum assent_reason reason);
-void driver_work_failed(struct server *server, struct transaction *transaction, uint32_t branch,
+void driver_work_failed(struct shard *shard, struct transaction *transaction, uint32_t branch,
                         const char *text);
-void driver_application_gone(struct server *server, struct transaction *transaction);
+void driver_application_gone(struct shard *shard, struct transaction *transaction);
 /* The participant of this session is connected (again). It may end the transaction. */
-void driver_peer_up(struct server *server, struct transaction *transaction,
+void driver_peer_up(struct shard *shard, struct transaction *transaction,
                     const struct session *session);
 /* A protocol message from a participant. */
-void driver_message(struct server *server, struct session *session, const struct assent_wire *wire);
-/* The timer of a transaction (context: the server). */
+void driver_message(struct shard *shard, struct session *session, const struct assent_wire *wire);
+/* The timer of a transaction (context: the shard). */
 void driver_due(struct transaction *transaction, void *context);
-/* A write is on disk (context: the server). */
+/* A write is on disk (context: the shard). */
 void driver_durable(const struct assent_completion *completion, void *context);
 
 /* One message of the protocol to a participant that is up; dropped if its output is half full, as
  * the network may drop it. */
-void driver_send(struct server *server, struct session *session, const struct transaction *t,
+void driver_send(struct shard *shard, struct session *session, const struct transaction *t,
                  const struct assent_message *message, uint64_t request,
                  const struct assent_bytes *work);
 /* The transaction as its record would be, with every branch and all times. */

@@ -10,7 +10,7 @@
 
 static bool is_behind(const struct session *session)
 {
-    const struct server *server = session->server;
+    const struct server *server = session->shard->server;
     struct assent_store_stats stats;
 
     assent_store_stats(server->store, &stats);
@@ -39,7 +39,7 @@ static void step(struct session *session)
             handover_stop(session);
             return;
         }
-        driver_peer_up(session->server, t, session);
+        driver_peer_up(session->shard, t, session);
     }
     schedule(session, 0);
 }
@@ -53,10 +53,10 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 
 void handover_start(struct session *session)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
 
-    evtimer_assign(&session->handover.timer, server->base, on_timer, session);
-    transactions_walk_start(&server->transactions, &session->handover.walk);
+    evtimer_assign(&session->handover.timer, shard->base, on_timer, session);
+    transactions_walk_start(&shard->transactions, &session->handover.walk);
     session->handover.running = true;
     step(session);
 }

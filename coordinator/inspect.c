@@ -53,7 +53,8 @@ static void view_live(const struct transaction *t, struct view *view)
     view->live = t;
 }
 
-static bool view_ended(struct server *server, const struct assent_gtrid *gtrid, struct view *view)
+static bool view_ended(const struct server *server, const struct assent_gtrid *gtrid,
+                       struct view *view)
 {
     if (outcomes_read(server, gtrid, &view->record) != 0)
         return false;
@@ -176,8 +177,9 @@ static json_t *describe(struct server *server, const struct view *view, bool exp
 static json_t *inspect_transaction(struct session *session, const struct assent_wire *wire,
                                    bool explain)
 {
-    struct server *server = session->server;
+    struct server *server = session->shard->server;
     const struct transaction *t;
+    struct shard *shard;
     struct assent_gtrid gtrid;
     struct answer answer;
     struct view view;
@@ -187,14 +189,15 @@ static json_t *inspect_transaction(struct session *session, const struct assent_
                        "a gtrid has %d characters of Crockford base32", ASSENT_GTRID_TEXT);
         return NULL;
     }
-    t = transactions_find(&server->transactions, &gtrid);
+    shard = server_shard_of(server, &gtrid);
+    t = transactions_find(&shard->transactions, &gtrid);
     if (t != NULL) {
         view_live(t, &view);
         return describe(server, &view, explain);
     }
     if (view_ended(server, &gtrid, &view))
         return describe(server, &view, explain);
-    outcomes_answer(server, &gtrid, &answer);
+    outcomes_answer(shard, &gtrid, &answer);
     if (answer.outcome == ASSENT_OUTCOME_NEVER_SEEN) {
         session_refuse(session, wire->request, ASSENT_E_NOT_FOUND,
                        "this coordinator began no such transaction");
@@ -250,31 +253,70 @@ static bool list_transaction(struct list *list, const struct view *view)
     return true;
 }
 
+/* The first by order of what each shard has left, and goes past it; NULL at the end. */
+static const struct transaction *next_live(const struct transaction *left[], unsigned count)
+{
+    const struct transaction **first = &left[0], *t;
+
+    for (unsigned i = 1; i < count; i++)
+        if (*first == NULL || (left[i] != NULL && left[i]->order < (*first)->order))
+            first = &left[i];
+    t = *first;
+    if (t != NULL)
+        *first = t->hh.next;
+    return t;
+}
+
+/* The same of those that ended, latest first; left: how many each shard has not shown. */
+static const struct ended *next_ended(const struct server *server, uint64_t left[])
+{
+    const struct ended *latest = NULL;
+    unsigned of = 0;
+
+    for (unsigned i = 0; i < server->shard_count; i++) {
+        const struct ended *ended = recent_get(&server->shards[i].recent, left[i]);
+
+        if (ended == NULL ||
+            (latest != NULL && (ended->at_ms < latest->at_ms ||
+                                (ended->at_ms == latest->at_ms &&
+                                 gtrid_order(&ended->gtrid) < gtrid_order(&latest->gtrid)))))
+            continue;
+        latest = ended;
+        of = i;
+    }
+    if (latest != NULL)
+        left[of]--;
+    return latest;
+}
+
 /* Those that have not ended, oldest first; then those that ended last, latest first. */
 static json_t *inspect_transactions(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
-    const struct recent *recent = &server->recent;
+    const struct server *server = session->shard->server;
+    const struct transaction *live[SHARDS_MAX], *t;
     struct list list = list_new(server, wire);
-    const struct transaction *t;
+    uint64_t left[SHARDS_MAX];
+    const struct ended *ended;
     struct view view;
 
-    for (t = server->transactions.by_order; t != NULL; t = t->hh.next) {
+    for (unsigned i = 0; i < server->shard_count; i++) {
+        live[i] = server->shards[i].transactions.by_order;
+        left[i] = server->shards[i].recent.count;
+    }
+    while ((t = next_live(live, server->shard_count)) != NULL) {
         view_live(t, &view);
         if (!list_transaction(&list, &view))
             break;
     }
-    for (uint64_t i = recent->count; !list.truncated && i > 0 && recent->count - i < RECENT_MAX;
-         i--)
-        if (view_ended(server, &recent->gtrids[(i - 1) % RECENT_MAX], &view) &&
-            !list_transaction(&list, &view))
+    while (!list.truncated && (ended = next_ended(server, left)) != NULL)
+        if (view_ended(server, &ended->gtrid, &view) && !list_transaction(&list, &view))
             break;
     return json_pack("{s:o, s:b}", "transactions", list.rows, "truncated", (int)list.truncated);
 }
 
 static json_t *inspect_participants(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
+    struct server *server = session->shard->server;
     struct list list = list_new(server, wire);
 
     if (wire->u.inspect.limit == 0)
@@ -298,7 +340,7 @@ static json_t *inspect_participants(struct session *session, const struct assent
 
 static json_t *inspect_health(struct session *session)
 {
-    struct server *server = session->server;
+    struct server *server = session->shard->server;
     char log_id[2 * ASSENT_LOG_ID_BYTES + 1];
     struct assent_store_stats log;
     struct census census;
@@ -307,21 +349,21 @@ static json_t *inspect_health(struct session *session)
         snprintf(log_id + 2 * i, 3, "%02x", assent_store_log_id(server->store)[i]);
     census_take(server, &census);
     assent_store_stats(server->store, &log);
-    return json_pack("{s:b, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, "
-                     "s:I, s:I, s:I}",
-                     "ready", (int)(server->state == SERVER_SERVING), "state",
-                     server->state == SERVER_SERVING ? "serving" : "draining", "log", log_id,
-                     "room", (int)assent_store_has_room(server->store), "restored",
-                     (int)server->restored, "unacknowledged", (json_int_t)server->unacknowledged,
-                     "active", (json_int_t)census.live, "in_doubt", (json_int_t)census.in_doubt,
-                     "oldest_in_doubt_ms", (json_int_t)census.oldest_in_doubt_ms, "participants_up",
-                     (json_int_t)census.participants_up, "participants_known",
-                     (json_int_t)server->participants.count, "damaged_records",
-                     (json_int_t)server->metrics.damaged_records, "coordinator",
-                     (json_int_t)server->options.id, "incarnation",
-                     (json_int_t)server->coord.incarnation, "version", ASSENT_VERSION, "uptime_ms",
-                     (json_int_t)(assent_now_ms() - server->started_ms), "log_used_bytes",
-                     (json_int_t)log.used_bytes, "log_map_bytes", (json_int_t)log.map_bytes);
+    return json_pack(
+        "{s:b, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, "
+        "s:I, s:I, s:I}",
+        "ready", (int)(server->state == SERVER_SERVING), "state",
+        server->state == SERVER_SERVING ? "serving" : "draining", "log", log_id, "room",
+        (int)assent_store_has_room(server->store), "restored", (int)server->restored,
+        "unacknowledged", (json_int_t)server_unacknowledged(server), "active",
+        (json_int_t)census.live, "in_doubt", (json_int_t)census.in_doubt, "oldest_in_doubt_ms",
+        (json_int_t)census.oldest_in_doubt_ms, "participants_up",
+        (json_int_t)census.participants_up, "participants_known",
+        (json_int_t)server->participants.count, "damaged_records",
+        (json_int_t)server->shards[0].metrics.damaged_records, "coordinator",
+        (json_int_t)server->options.id, "incarnation", (json_int_t)server->coord.incarnation,
+        "version", ASSENT_VERSION, "uptime_ms", (json_int_t)(assent_now_ms() - server->started_ms),
+        "log_used_bytes", (json_int_t)log.used_bytes, "log_map_bytes", (json_int_t)log.map_bytes);
 }
 
 static void query(struct session *session, const struct assent_wire *wire,
@@ -329,13 +371,13 @@ static void query(struct session *session, const struct assent_wire *wire,
 {
     char error[ASSENT_REASON_MAX + 1];
     struct participant *p = NULL;
-    int r =
-        participants_find(session->server, wire->u.inspect.participant, &p, error, sizeof(error));
+    int r = participants_find(session->shard->server, wire->u.inspect.participant, &p, error,
+                              sizeof(error));
 
     if (r != 0)
         session_refuse(session, wire->request, r, "%s", error);
     else
-        relays_query(session->server, session, wire->request, p, kind, wire->u.inspect.argument);
+        relays_query(session->shard, session, wire->request, p, kind, wire->u.inspect.argument);
 }
 
 static void send_json(struct session *session, uint64_t request, json_t *json)
@@ -378,7 +420,7 @@ void inspect_request(struct session *session, const struct assent_wire *wire)
         json = inspect_participants(session, wire);
     } else if (strcmp(what, "audit") == 0) {
         json = json_pack("{s:o}", "audit",
-                         audit_json(session->server, NULL,
+                         audit_json(session->shard->server, NULL,
                                     wire->u.inspect.limit ? wire->u.inspect.limit : LIMIT_DEFAULT));
     } else if (strcmp(what, "health") == 0) {
         json = inspect_health(session);

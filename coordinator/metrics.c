@@ -85,12 +85,33 @@ static void write_log(const struct assent_store_stats *log, struct evbuffer *out
     value(out, "log_queued", "gauge", "Records waiting for a batch.", log->queued);
 }
 
+static void add(struct metrics *sum, const struct metrics *one)
+{
+    for (int p = 0; p < METRICS_PROTOCOLS; p++)
+        for (int o = 0; o < METRICS_OUTCOMES; o++)
+            sum->decided[p][o] += one->decided[p][o];
+    for (int e = 0; e < METRICS_ERRORS; e++)
+        sum->refused[e] += one->refused[e];
+    sum->begun += one->begun;
+    sum->connections += one->connections;
+    sum->alarms += one->alarms;
+    sum->damaged_records += one->damaged_records;
+    sum->pruned += one->pruned;
+}
+
 void metrics_write(struct server *server, struct evbuffer *out)
 {
-    const struct metrics *metrics = &server->metrics;
+    struct metrics sum = {0};
+    const struct metrics *metrics = &sum;
+    uint64_t connections = 0, keys = 0;
     struct assent_store_stats log;
     struct census census;
 
+    for (unsigned i = 0; i < server->shard_count; i++) {
+        add(&sum, &server->shards[i].metrics);
+        connections += server->shards[i].session_count;
+        keys += keys_count(&server->shards[i].keys);
+    }
     census_take(server, &census);
     assent_store_stats(server->store, &log);
     write_transactions(metrics, &census, out);
@@ -99,7 +120,7 @@ void metrics_write(struct server *server, struct evbuffer *out)
           census.participants_up);
     value(out, "participants_known", "gauge", "Participants' resources ever registered.",
           server->participants.count);
-    value(out, "connections", "gauge", "Connections now.", server->session_count);
+    value(out, "connections", "gauge", "Connections now.", connections);
     value(out, "connections_total", "counter", "Connections accepted.", metrics->connections);
     head(out, "refused_total", "counter", "Requests and connections refused, by reason.");
     for (int e = 1; e < METRICS_ERRORS; e++)
@@ -112,6 +133,5 @@ void metrics_write(struct server *server, struct evbuffer *out)
           metrics->damaged_records);
     value(out, "outcomes_pruned_total", "counter", "Outcomes dropped after the retention time.",
           metrics->pruned);
-    value(out, "idempotency_keys", "gauge", "Idempotency keys that are kept.",
-          keys_count(&server->keys));
+    value(out, "idempotency_keys", "gauge", "Idempotency keys that are kept.", keys);
 }

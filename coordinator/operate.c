@@ -25,7 +25,7 @@ struct operation {
 
 static uint64_t add(struct session *session, const struct assent_wire *wire)
 {
-    struct operations *all = &session->server->operations;
+    struct operations *all = &session->shard->server->operations;
     struct operation *operation = calloc(1, sizeof(*operation));
 
     if (operation == NULL)
@@ -69,7 +69,7 @@ static void audit(struct session *session, const struct assent_wire *wire, const
     text_copy(record.from, sizeof(record.from), assent_conn_peer(session->conn));
     text_copy(record.reason, sizeof(record.reason), wire->u.operate.reason);
     text_copy(record.found, sizeof(record.found), found);
-    audit_put(session->server, &record);
+    audit_put(session->shard->server, &record);
     assent_gtrid_format(&record.gtrid, gtrid);
     assent_log(ASSENT_LOG_WARN, "by_hand", "action=%s gtrid=%s who=%s from=%s reason=%s found=%s",
                assent_action_name((int)record.action), gtrid, assent_log_quote(record.who),
@@ -123,7 +123,7 @@ static void put_accepted(struct server *server, uint64_t token)
 
 /* --- records without a machine --- */
 
-void operate_put_outcome(struct server *server, struct assent_coord_record *record, uint64_t token,
+void operate_put_outcome(struct shard *shard, struct assent_coord_record *record, uint64_t token,
                          bool decide)
 {
     uint8_t value[ASSENT_RECORD_BYTES_MAX];
@@ -138,30 +138,30 @@ void operate_put_outcome(struct server *server, struct assent_coord_record *reco
 
     if (record->begun_wall_ms == 0)
         record->begun_wall_ms = assent_wall_ms();
-    record->ended_age_ms = assent_store_age_ms(server->store);
+    record->ended_age_ms = assent_store_age_ms(shard->server->store);
     r = assent_coord_record_encode(record, value, sizeof(value), &put.value_size);
     if (r == 0)
-        r = assent_store_put(server->store, &put);
+        r = assent_store_put(shard->server->store, &put);
     if (r != 0)
         assent_panic(ASSENT_EXIT_RUNTIME, "log_put_failed", "what=outcome error=%s",
                      assent_error_name(r));
 }
 
-void operate_send_forget(struct server *server, const struct assent_coord_record *record)
+void operate_send_forget(struct shard *shard, const struct assent_coord_record *record)
 {
     for (uint32_t i = 0; i < record->branch_count; i++) {
         const struct assent_coord_record_branch *b = &record->branches[i];
-        const struct participant *p = participants_get(server, b->participant);
+        const struct participant *p = participants_get(shard->server, b->participant);
         struct assent_message message = {.kind = ASSENT_MSG_FORGET,
                                          .gtrid = record->gtrid,
                                          .branch = b->number,
-                                         .incarnation = server->coord.incarnation,
+                                         .incarnation = shard->server->coord.incarnation,
                                          .epoch = b->epoch,
                                          .protocol = record->protocol,
                                          .termination = record->termination};
 
         if (b->result > ASSENT_RESULT_ABORTED && p != NULL && participant_is_up(p))
-            driver_send(server, p->session, NULL, &message, 0, NULL);
+            driver_send(shard, p->session, NULL, &message, 0, NULL);
     }
 }
 
@@ -206,13 +206,13 @@ static void resolve_live(struct session *session, const struct assent_wire *wire
         return;
     audit(session, wire, assent_coord_phase_name((int)t->machine.phase));
     transactions_set_text(&t->reason_text, "");
-    driver_step(session->server, t, &event, wire->u.operate.reason);
+    driver_step(session->shard, t, &event, wire->u.operate.reason);
 }
 
 /* A transaction that the log does not know is undecided only if the log has lost something. */
 static void resolve_lost(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
+    struct server *server = session->shard->server;
     const struct assent_gtrid *gtrid = &wire->u.operate.gtrid;
     enum assent_decision decision = decision_of(wire->u.operate.action);
     struct assent_coord_record record = {.kind = ASSENT_COORD_RECORD_OUTCOME,
@@ -226,16 +226,16 @@ static void resolve_lost(struct session *session, const struct assent_wire *wire
     struct answer answer;
     int r = outcomes_read(server, gtrid, &found);
 
-    if (r == ASSENT_E_NOT_FOUND && outcomes_is_ours(server, gtrid) &&
+    if (r == ASSENT_E_NOT_FOUND && outcomes_is_ours(session->shard, gtrid) &&
         !operate_presumes(server, gtrid)) {
         snprintf(record.reason_text, sizeof(record.reason_text), "by hand: %.200s",
                  wire->u.operate.reason);
         text_mend(record.reason_text);
         audit(session, wire, "lost in a restore");
-        operate_put_outcome(server, &record, add(session, wire), true);
+        operate_put_outcome(session->shard, &record, add(session, wire), true);
         return;
     }
-    outcomes_answer(server, gtrid, &answer);
+    outcomes_answer(session->shard, gtrid, &answer);
     if (answer.outcome == ASSENT_OUTCOME_NEVER_SEEN)
         session_refuse(session, wire->request, ASSENT_E_NOT_FOUND,
                        "this coordinator began no such transaction");
@@ -246,11 +246,11 @@ static void resolve_lost(struct session *session, const struct assent_wire *wire
 
 static void acknowledge(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
+    struct server *server = session->shard->server;
     struct assent_coord_record record;
     int r = outcomes_read(server, &wire->u.operate.gtrid, &record);
 
-    if (transactions_find(&server->transactions, &wire->u.operate.gtrid) != NULL)
+    if (transactions_find(&session->shard->transactions, &wire->u.operate.gtrid) != NULL)
         session_refuse(session, wire->request, ASSENT_E_STATE, "it has not ended yet");
     else if (r != 0)
         session_refuse(session, wire->request, r, "there is no record of it");
@@ -263,14 +263,14 @@ static void acknowledge(struct session *session, const struct assent_wire *wire)
     else {
         audit(session, wire, assent_outcome_name((int)record.outcome));
         record.acknowledged = true;
-        server->unacknowledged--;
-        operate_put_outcome(server, &record, add(session, wire), false);
+        session->shard->unacknowledged--;
+        operate_put_outcome(session->shard, &record, add(session, wire), false);
     }
 }
 
 static void accept_restored(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
+    struct server *server = session->shard->server;
 
     if (!server->restored) {
         session_refuse(session, wire->request, ASSENT_E_STATE,
@@ -284,7 +284,7 @@ static void accept_restored(struct session *session, const struct assent_wire *w
 void operate_request(struct session *session, const struct assent_wire *wire)
 {
     struct transaction *t =
-        transactions_find(&session->server->transactions, &wire->u.operate.gtrid);
+        transactions_find(&session->shard->transactions, &wire->u.operate.gtrid);
 
     if (!session_may_ask(session, wire->request))
         return;
@@ -316,12 +316,12 @@ static void take_effect(struct server *server, const struct operation *operation
         return; /* who asks is told */
     case ASSENT_ACTION_ACKNOWLEDGE:
         if (outcomes_read(server, &operation->gtrid, &record) == 0)
-            operate_send_forget(server, &record);
+            operate_send_forget(server_shard_of(server, &operation->gtrid), &record);
         return;
     case ASSENT_ACTION_ACCEPT:
         server->restored = false;
         server->accepted = server->coord.incarnation;
-        session_ping_participants(server);
+        session_ping_participants(&server->shards[0]);
         return;
     }
 }
@@ -341,7 +341,7 @@ void operate_durable(struct server *server, uint64_t id)
     if (operation->asker != NULL) {
         operation->asker->in_flight--;
         if (operation->action != ASSENT_ACTION_ACCEPT)
-            outcomes_answer(server, &operation->gtrid, &answer);
+            outcomes_answer(server_shard_of(server, &operation->gtrid), &operation->gtrid, &answer);
         session_answer(operation->asker, operation->request, &answer);
     }
     free(operation);

@@ -10,6 +10,7 @@
 #include "record.h"
 
 struct server;
+struct shard;
 struct session;
 
 /* Writes that wait for the disk, each with the request that it answers. */
@@ -31,9 +32,9 @@ ASSENT_CHECKED int operate_load(struct server *server);
  * that: then nothing is presumed about transactions of its earlier lives. */
 bool operate_presumes(const struct server *server, const struct assent_gtrid *gtrid);
 /* A record of a transaction without a machine, written anew. */
-void operate_put_outcome(struct server *server, struct assent_coord_record *record, uint64_t token,
+void operate_put_outcome(struct shard *shard, struct assent_coord_record *record, uint64_t token,
                          bool decide);
 /* Tells the participants of heuristic branches that they need not keep them. */
-void operate_send_forget(struct server *server, const struct assent_coord_record *record);
+void operate_send_forget(struct shard *shard, const struct assent_coord_record *record);
 
 #endif

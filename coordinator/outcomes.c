@@ -5,18 +5,18 @@
 #include "gtrid.h"
 #include "server.h"
 
-bool outcomes_is_ours(const struct server *server, const struct assent_gtrid *gtrid)
+bool outcomes_is_ours(const struct shard *shard, const struct assent_gtrid *gtrid)
 {
     uint32_t incarnation = assent_gtrid_incarnation(gtrid);
 
-    if (assent_gtrid_coordinator(gtrid) != server->options.id)
+    if (assent_gtrid_coordinator(gtrid) != shard->server->options.id)
         return false;
-    if (incarnation == server->coord.incarnation)
-        return assent_gtrid_sequence(gtrid) < server->sequence;
-    return incarnation > 0 && incarnation < server->coord.incarnation;
+    if (incarnation == shard->server->coord.incarnation)
+        return assent_gtrid_sequence(gtrid) < shard->sequence;
+    return incarnation > 0 && incarnation < shard->server->coord.incarnation;
 }
 
-int outcomes_read(struct server *server, const struct assent_gtrid *gtrid,
+int outcomes_read(const struct server *server, const struct assent_gtrid *gtrid,
                   struct assent_coord_record *ret_record)
 {
     uint8_t value[ASSENT_RECORD_BYTES_MAX];
@@ -47,9 +47,9 @@ static void set(struct answer *answer, enum assent_outcome outcome, bool ended, 
     text_copy(answer->reason, sizeof(answer->reason), reason);
 }
 
-void outcomes_answer(struct server *server, const struct assent_gtrid *gtrid, struct answer *answer)
+void outcomes_answer(struct shard *shard, const struct assent_gtrid *gtrid, struct answer *answer)
 {
-    const struct transaction *t = transactions_find(&server->transactions, gtrid);
+    const struct transaction *t = transactions_find(&shard->transactions, gtrid);
     struct assent_coord_record record;
     int r;
 
@@ -58,19 +58,19 @@ void outcomes_answer(struct server *server, const struct assent_gtrid *gtrid, st
         return;
     }
     answer->gtrid = *gtrid;
-    r = outcomes_read(server, gtrid, &record);
+    r = outcomes_read(shard->server, gtrid, &record);
     if (r == 0)
         set(answer, record.outcome, record.kind == ASSENT_COORD_RECORD_OUTCOME,
             assent_coord_phase_name(ASSENT_COORD_ENDED), record.reason_text);
     else if (r != ASSENT_E_NOT_FOUND)
         set(answer, ASSENT_OUTCOME_UNKNOWN, false, "damaged",
             "record damaged: it is kept, and its outcome is not known to this coordinator");
-    else if (!outcomes_is_ours(server, gtrid))
+    else if (!outcomes_is_ours(shard, gtrid))
         set(answer, ASSENT_OUTCOME_NEVER_SEEN, false, "", "");
-    else if (!operate_presumes(server, gtrid))
+    else if (!operate_presumes(shard->server, gtrid))
         set(answer, ASSENT_OUTCOME_UNKNOWN, false, "lost",
             "this log was restored: what it does not know is not known until that is accepted");
-    else if (retention_has_pruned(&server->retention, gtrid_order(gtrid)))
+    else if (retention_has_pruned(&shard->server->retention, gtrid_order(gtrid)))
         set(answer, ASSENT_OUTCOME_EXPIRED, true, "", "");
     else
         set(answer, ASSENT_OUTCOME_ABORTED, true, assent_coord_phase_name(ASSENT_COORD_ENDED),
@@ -80,52 +80,52 @@ void outcomes_answer(struct server *server, const struct assent_gtrid *gtrid, st
 /* --- participants that ask --- */
 
 /* A branch was ended against what stands, and says so only now: kept for a person to see. */
-static void late_result(struct server *server, const struct session *session,
+static void late_result(struct shard *shard, const struct session *session,
                         const struct assent_coord_record *found, const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
-    const struct participant *p =
-        participants_of_branch(server, session, found, message->branch, wire->u.branch.resource);
+    const struct participant *p = participants_of_branch(shard->server, session, found,
+                                                         message->branch, wire->u.branch.resource);
     struct assent_coord_record record;
     char gtrid[ASSENT_GTRID_TEXT + 1];
 
     if (found == NULL && message->result == ASSENT_RESULT_COMMITTED &&
-        retention_has_pruned(&server->retention, gtrid_order(&message->gtrid)))
+        retention_has_pruned(&shard->server->retention, gtrid_order(&message->gtrid)))
         return; /* expired: it was committed as likely as not */
     if (p == NULL || !assent_coord_late_result(found, message, p->number, &record))
         return;
     if (found == NULL || found->acknowledged ||
         (found->outcome != ASSENT_OUTCOME_MIXED && found->outcome != ASSENT_OUTCOME_HAZARD))
-        server->unacknowledged++;
+        shard->unacknowledged++;
     evidence_format(p->full, message->result, wire->u.branch.reason_text, record.reason_text);
     assent_gtrid_format(&message->gtrid, gtrid);
-    server->metrics.alarms++;
+    shard->metrics.alarms++;
     assent_log(ASSENT_LOG_ERROR, "branch_contradicts",
                "gtrid=%s branch=%u participant=%s decision=%s result=%s outcome=%s reason=%s",
                gtrid, message->branch, p->full, assent_decision_name((int)record.decision),
                assent_log_quote(assent_branch_result_name((int)message->result)),
                assent_outcome_name((int)record.outcome), assent_log_quote(record.reason_text));
     if (found == NULL)
-        recent_add(&server->recent, &message->gtrid);
-    operate_put_outcome(server, &record, 0, false);
+        recent_add(&shard->recent, &message->gtrid, assent_now_ms());
+    operate_put_outcome(shard, &record, 0, false);
 }
 
-void outcomes_message(struct server *server, struct session *session,
-                      const struct assent_wire *wire)
+void outcomes_message(struct shard *shard, struct session *session, const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
     struct assent_coord_record record;
-    int r = outcomes_read(server, &message->gtrid, &record);
+    int r = outcomes_read(shard->server, &message->gtrid, &record);
 
-    if (r != 0 && (r != ASSENT_E_NOT_FOUND || !operate_presumes(server, &message->gtrid)))
+    if (r != 0 && (r != ASSENT_E_NOT_FOUND || !operate_presumes(shard->server, &message->gtrid)))
         return;
     if (message->kind == ASSENT_MSG_ACK) {
-        late_result(server, session, r == 0 ? &record : NULL, wire);
+        late_result(shard, session, r == 0 ? &record : NULL, wire);
         if (r == 0 && record.acknowledged)
-            operate_send_forget(server, &record);
+            operate_send_forget(shard, &record);
         return;
     }
-    assent_coord_answer_unknown(&server->coord, r == 0 ? &record : NULL, message, &server->actions);
-    for (size_t i = 0; i < server->actions.count; i++)
-        driver_send(server, session, NULL, &server->actions.items[i].message, 0, NULL);
+    assent_coord_answer_unknown(&shard->server->coord, r == 0 ? &record : NULL, message,
+                                &shard->actions);
+    for (size_t i = 0; i < shard->actions.count; i++)
+        driver_send(shard, session, NULL, &shard->actions.items[i].message, 0, NULL);
 }

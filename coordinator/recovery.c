@@ -26,7 +26,7 @@ static void report_damaged(struct server *server, const void *key, size_t key_si
     if (order < server->damaged_lowest)
         server->damaged_lowest = order;
     server->recovery.damaged++;
-    server->metrics.damaged_records++;
+    server->shards[0].metrics.damaged_records++;
     assent_log(ASSENT_LOG_ERROR, "record_damaged", "gtrid=%s error=%s", text,
                assent_error_name(error));
 }
@@ -43,8 +43,9 @@ static uint32_t highest_branch(const struct assent_coord_record *record)
 
 static void resume(struct server *server, const struct assent_coord_record *record)
 {
+    struct shard *shard = server_shard_of(server, &record->gtrid);
     struct transaction *t =
-        transactions_add(&server->transactions, &record->gtrid, highest_branch(record));
+        transactions_add(&shard->transactions, &record->gtrid, highest_branch(record));
     uint64_t now_ms = assent_now_ms(), wall_ms = assent_wall_ms(), ran_ms = 0;
 
     if (t == NULL)
@@ -61,9 +62,9 @@ static void resume(struct server *server, const struct assent_coord_record *reco
         t->branches[record->branches[i].number - 1].voted_ms = record->branches[i].voted_ms;
         t->branches[record->branches[i].number - 1].done_ms = record->branches[i].done_ms;
     }
-    assent_coord_recover(&t->machine, &server->coord, record, now_ms, assent_rng_next(&server->rng),
-                         &server->actions);
-    driver_carry_out(server, t, now_ms);
+    assent_coord_recover(&t->machine, &server->coord, record, now_ms, assent_rng_next(&shard->rng),
+                         &shard->actions);
+    driver_carry_out(shard, t, now_ms);
     server->recovery.resumed++;
 }
 
@@ -76,10 +77,11 @@ static void report_unacknowledged(struct server *server, const struct assent_coo
         (record->outcome != ASSENT_OUTCOME_MIXED && record->outcome != ASSENT_OUTCOME_HAZARD))
         return;
     assent_gtrid_format(&record->gtrid, text);
-    if (server->unacknowledged++ < UNACKNOWLEDGED_LINES)
+    if (server_unacknowledged(server) < UNACKNOWLEDGED_LINES)
         assent_log(ASSENT_LOG_ERROR, "unacknowledged", "gtrid=%s outcome=%s reason=%s", text,
                    assent_outcome_name((int)record->outcome),
                    assent_log_quote(record->reason_text));
+    server->shards[0].unacknowledged++;
 }
 
 static bool visit(const void *key, size_t key_size, const void *value, size_t value_size,
@@ -101,10 +103,10 @@ static bool visit(const void *key, size_t key_size, const void *value, size_t va
         report_damaged(server, key, key_size, status);
         return true;
     }
-    if (!keys_add(&server->keys, record.key, &record.gtrid))
+    if (!keys_add(&server->shards[0].keys, record.key, &record.gtrid))
         assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=key");
     if (record.kind == ASSENT_COORD_RECORD_OUTCOME) {
-        recent_add(&server->recent, &record.gtrid);
+        recent_add(&server_shard_of(server, &record.gtrid)->recent, &record.gtrid, 0);
         server->recovery.outcomes++;
         report_unacknowledged(server, &record);
     } else {
@@ -117,7 +119,8 @@ static void finish(struct server *server)
 {
     const struct recovery *r = &server->recovery;
 
-    transactions_sort(&server->transactions);
+    for (unsigned i = 0; i < server->shard_count; i++)
+        transactions_sort(&server->shards[i].transactions);
     assent_log(r->damaged > 0 ? ASSENT_LOG_WARN : ASSENT_LOG_INFO, "recovered",
                "outcomes=%llu resumed=%llu damaged=%llu participants=%u ms=%llu",
                (unsigned long long)r->outcomes, (unsigned long long)r->resumed,

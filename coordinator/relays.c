@@ -10,7 +10,7 @@
 
 struct relay {
     UT_hash_handle hh;
-    struct server *server;
+    struct shard *shard;
     uint64_t id;
     struct session *asker; /* NULL: gone, nobody wants the answer */
     uint64_t request;
@@ -24,7 +24,7 @@ struct relay {
 
 static struct transaction *transaction_of(const struct relay *relay)
 {
-    return relay->is_work ? transactions_find_order(&relay->server->transactions, relay->order)
+    return relay->is_work ? transactions_find_order(&relay->shard->transactions, relay->order)
                           : NULL;
 }
 
@@ -38,7 +38,7 @@ static void finish(struct relay *relay)
     if (relay->asker != NULL)
         relay->asker->in_flight--;
     evtimer_del(&relay->timer);
-    HASH_DEL(relay->server->relays.by_id, relay);
+    HASH_DEL(relay->shard->relays.by_id, relay);
     free(relay);
 }
 
@@ -52,7 +52,7 @@ static void refuse(const struct relay *relay, int error, const char *text)
  * participant's words; error and its sentence are for the application. */
 static void fail(struct relay *relay, int error, const char *text)
 {
-    struct server *server = relay->server;
+    struct shard *shard = relay->shard;
     struct transaction *t = transaction_of(relay);
     uint32_t branch = relay->branch;
     char sentence[ASSENT_REASON_MAX + 1];
@@ -62,7 +62,7 @@ static void fail(struct relay *relay, int error, const char *text)
     refuse(relay, error, sentence);
     finish(relay);
     if (t != NULL)
-        driver_work_failed(server, t, branch, text);
+        driver_work_failed(shard, t, branch, text);
 }
 
 static void on_timeout(evutil_socket_t fd, short what, void *context)
@@ -72,11 +72,11 @@ static void on_timeout(evutil_socket_t fd, short what, void *context)
     fail(context, ASSENT_E_TIMEOUT, "no answer in time");
 }
 
-static struct relay *add(struct server *server, struct session *asker, uint64_t request,
+static struct relay *add(struct shard *shard, struct session *asker, uint64_t request,
                          const struct participant *p)
 {
-    struct timeval wait = {(time_t)(server->options.work_timeout_ms / 1000),
-                           (suseconds_t)(server->options.work_timeout_ms % 1000 * 1000)};
+    struct timeval wait = {(time_t)(shard->server->options.work_timeout_ms / 1000),
+                           (suseconds_t)(shard->server->options.work_timeout_ms % 1000 * 1000)};
     struct relay *relay;
 
     if (!session_may_ask(asker, request))
@@ -86,25 +86,25 @@ static struct relay *add(struct server *server, struct session *asker, uint64_t 
         session_refuse(asker, request, ASSENT_E_NOMEM, "out of memory");
         return NULL;
     }
-    relay->server = server;
-    relay->id = ++server->relays.last_id;
+    relay->shard = shard;
+    relay->id = ++shard->relays.last_id;
     relay->asker = asker;
     relay->request = request;
     relay->answerer = p->session;
     snprintf(relay->name, sizeof(relay->name), "%s", p->full);
     asker->in_flight++;
-    evtimer_assign(&relay->timer, server->base, on_timeout, relay);
+    evtimer_assign(&relay->timer, shard->base, on_timeout, relay);
     if (evtimer_add(&relay->timer, &wait) != 0)
         assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=timer");
-    HASH_ADD(hh, server->relays.by_id, id, sizeof(relay->id), relay);
+    HASH_ADD(hh, shard->relays.by_id, id, sizeof(relay->id), relay);
     return relay;
 }
 
-void relays_work(struct server *server, struct session *asker, uint64_t request,
+void relays_work(struct shard *shard, struct session *asker, uint64_t request,
                  struct transaction *t, uint32_t branch, const struct participant *p,
                  const struct assent_bytes *work)
 {
-    struct relay *relay = add(server, asker, request, p);
+    struct relay *relay = add(shard, asker, request, p);
     struct assent_message message;
 
     if (relay == NULL)
@@ -113,14 +113,15 @@ void relays_work(struct server *server, struct session *asker, uint64_t request,
     relay->order = t->order;
     relay->branch = branch;
     t->works_pending++;
-    assent_coord_work_message(&t->machine, &server->coord, branch, assent_now_ms(), &message);
-    driver_send(server, p->session, t, &message, relay->id, work);
+    assent_coord_work_message(&t->machine, &shard->server->coord, branch, assent_now_ms(),
+                              &message);
+    driver_send(shard, p->session, t, &message, relay->id, work);
 }
 
-void relays_query(struct server *server, struct session *asker, uint64_t request,
+void relays_query(struct shard *shard, struct session *asker, uint64_t request,
                   const struct participant *p, enum assent_query_kind kind, const char *command)
 {
-    struct relay *relay = add(server, asker, request, p);
+    struct relay *relay = add(shard, asker, request, p);
     struct assent_wire wire = {.kind = ASSENT_WIRE_RESOURCE_QUERY};
 
     if (relay == NULL)
@@ -150,12 +151,11 @@ static void answer_work(struct relay *relay, const struct assent_wire *wire)
     finish(relay);
 }
 
-void relays_answer(struct server *server, struct session *participant,
-                   const struct assent_wire *wire)
+void relays_answer(struct shard *shard, struct session *participant, const struct assent_wire *wire)
 {
     struct relay *relay;
 
-    HASH_FIND(hh, server->relays.by_id, &wire->request, sizeof(wire->request), relay);
+    HASH_FIND(hh, shard->relays.by_id, &wire->request, sizeof(wire->request), relay);
     if (relay == NULL || relay->answerer != participant) {
         assent_log(ASSENT_LOG_DEBUG, "late_answer_ignored", "name=%s kind=%s",
                    assent_log_quote(participant->name), assent_wire_name(wire->kind));
@@ -173,18 +173,18 @@ void relays_answer(struct server *server, struct session *participant,
     }
 }
 
-void relays_participant_gone(struct server *server, const struct session *participant)
+void relays_participant_gone(struct shard *shard, const struct session *participant)
 {
     struct relay *relay, *next;
 
-    HASH_ITER (hh, server->relays.by_id, relay, next) {
+    HASH_ITER (hh, shard->relays.by_id, relay, next) {
         if (relay->answerer == participant)
             relay->answerer = NULL;
     }
     /* A failing work refuses the others of its transaction, so look afresh after each. */
     for (bool found = true; found;) {
         found = false;
-        HASH_ITER (hh, server->relays.by_id, relay, next) {
+        HASH_ITER (hh, shard->relays.by_id, relay, next) {
             if (relay->answerer == NULL) {
                 fail(relay, ASSENT_E_UNAVAILABLE, "disconnected before it answered");
                 found = true;
@@ -194,23 +194,23 @@ void relays_participant_gone(struct server *server, const struct session *partic
     }
 }
 
-void relays_asker_gone(struct server *server, const struct session *asker)
+void relays_asker_gone(struct shard *shard, const struct session *asker)
 {
     struct relay *relay, *next;
 
-    HASH_ITER (hh, server->relays.by_id, relay, next) {
+    HASH_ITER (hh, shard->relays.by_id, relay, next) {
         if (relay->asker == asker)
             relay->asker = NULL;
     }
 }
 
-void relays_transaction_over(struct server *server, struct transaction *t)
+void relays_transaction_over(struct shard *shard, struct transaction *t)
 {
     struct relay *relay, *next;
 
     if (t->works_pending == 0)
         return;
-    HASH_ITER (hh, server->relays.by_id, relay, next) {
+    HASH_ITER (hh, shard->relays.by_id, relay, next) {
         if (!relay->is_work || relay->order != t->order)
             continue;
         refuse(relay, ASSENT_E_REFUSED,
@@ -219,10 +219,10 @@ void relays_transaction_over(struct server *server, struct transaction *t)
     }
 }
 
-void relays_fini(struct server *server)
+void relays_fini(struct shard *shard)
 {
     struct relay *relay, *next;
 
-    HASH_ITER (hh, server->relays.by_id, relay, next)
+    HASH_ITER (hh, shard->relays.by_id, relay, next)
         finish(relay);
 }

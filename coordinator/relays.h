@@ -13,7 +13,7 @@
 
 struct participant;
 struct relay;
-struct server;
+struct shard;
 struct session;
 struct transaction;
 
@@ -23,20 +23,20 @@ struct relays {
 };
 
 /* Sends the work to the branch's participant. */
-void relays_work(struct server *server, struct session *asker, uint64_t request,
+void relays_work(struct shard *shard, struct session *asker, uint64_t request,
                  struct transaction *transaction, uint32_t branch,
                  const struct participant *participant, const struct assent_bytes *work);
-void relays_query(struct server *server, struct session *asker, uint64_t request,
+void relays_query(struct shard *shard, struct session *asker, uint64_t request,
                   const struct participant *participant, enum assent_query_kind kind,
                   const char *command);
 
 /* WORK_REPLY, INSPECTION or REFUSAL from a participant. */
-void relays_answer(struct server *server, struct session *participant,
+void relays_answer(struct shard *shard, struct session *participant,
                    const struct assent_wire *wire);
-void relays_participant_gone(struct server *server, const struct session *participant);
-void relays_asker_gone(struct server *server, const struct session *asker);
+void relays_participant_gone(struct shard *shard, const struct session *participant);
+void relays_asker_gone(struct shard *shard, const struct session *asker);
 /* The transaction takes no more work: what is under way is refused. */
-void relays_transaction_over(struct server *server, struct transaction *transaction);
-void relays_fini(struct server *server);
+void relays_transaction_over(struct shard *shard, struct transaction *transaction);
+void relays_fini(struct shard *shard);
 
 #endif

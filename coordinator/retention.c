@@ -129,9 +129,9 @@ static void prune(struct server *server, const struct step *step)
                                              .flags = ASSENT_PUT_DELETE,
                                              .key = step->due[i].gtrid.bytes,
                                              .key_size = ASSENT_GTRID_BYTES});
-        keys_remove(&server->keys, step->due[i].key, &step->due[i].gtrid);
+        keys_remove(&server->shards[0].keys, step->due[i].key, &step->due[i].gtrid);
     }
-    server->metrics.pruned += step->due_count;
+    server->shards[0].metrics.pruned += step->due_count;
 }
 
 static void schedule(struct server *server, uint64_t ms)

@@ -19,17 +19,36 @@
 
 uint64_t server_ended_below(const struct server *server)
 {
-    uint64_t lowest = transactions_lowest(&server->transactions);
-    uint64_t next = (uint64_t)server->coord.incarnation << 40 | server->sequence;
+    const struct shard *shard = &server->shards[0];
+    uint64_t lowest = transactions_lowest(&shard->transactions);
+    uint64_t next = (uint64_t)server->coord.incarnation << 40 | shard->sequence;
 
     if (server->damaged_lowest < lowest)
         lowest = server->damaged_lowest;
     return lowest < next ? lowest : next;
 }
 
-void recent_add(struct recent *recent, const struct assent_gtrid *gtrid)
+struct shard *server_shard_of(struct server *server, const struct assent_gtrid *gtrid)
 {
-    recent->gtrids[recent->count++ % RECENT_MAX] = *gtrid;
+    return &server->shards[assent_gtrid_sequence(gtrid) % server->shard_count];
+}
+
+size_t server_transactions_count(const struct server *server)
+{
+    size_t count = 0;
+
+    for (unsigned i = 0; i < server->shard_count; i++)
+        count += transactions_count(&server->shards[i].transactions);
+    return count;
+}
+
+uint64_t server_unacknowledged(const struct server *server)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < server->shard_count; i++)
+        count += server->shards[i].unacknowledged;
+    return count;
 }
 
 /* --- stopping --- */
@@ -47,13 +66,10 @@ static void look_again(struct server *server)
         server_stop(server, ASSENT_EXIT_RUNTIME);
 }
 
-static bool output_is_out(void *context)
+static bool output_is_out(const struct server *server)
 {
-    const struct server *server = context;
-    const struct session *session;
-
-    TAILQ_FOREACH (session, &server->sessions, link)
-        if (assent_conn_output_bytes(session->conn) > 0)
+    for (unsigned i = 0; i < server->shard_count; i++)
+        if (!shard_output_is_out(&server->shards[i]))
             return false;
     return true;
 }
@@ -70,13 +86,16 @@ static bool any_undecided(const struct server *server)
  * branches. What is between stays undecided, and the next start aborts it. */
 static void start_flushing(struct server *server)
 {
-    struct transaction *t, *next;
-
     server->flushing = true;
     server->stage_end_ms = assent_now_ms() + FLUSH_MS;
-    HASH_ITER (hh, server->transactions.by_order, t, next) {
-        if (t->machine.phase == ASSENT_COORD_ACTIVE)
-            driver_rollback(server, t, ASSENT_REASON_SHUTDOWN);
+    for (unsigned i = 0; i < server->shard_count; i++) {
+        struct shard *shard = &server->shards[i];
+        struct transaction *t, *next;
+
+        HASH_ITER (hh, shard->transactions.by_order, t, next) {
+            if (t->machine.phase == ASSENT_COORD_ACTIVE)
+                driver_rollback(shard, t, ASSENT_REASON_SHUTDOWN);
+        }
     }
 }
 
@@ -110,8 +129,7 @@ static void on_stop_signal(evutil_socket_t signal, short what, void *context)
     server->state = SERVER_DRAINING;
     server->stage_end_ms = assent_now_ms() + server->options.drain_ms;
     assent_log(ASSENT_LOG_INFO, "draining", "signal=%d transactions=%zu ms=%llu", (int)signal,
-               transactions_count(&server->transactions),
-               (unsigned long long)server->options.drain_ms);
+               server_transactions_count(server), (unsigned long long)server->options.drain_ms);
     look_again(server);
 }
 
@@ -137,18 +155,11 @@ static void on_reload_signal(evutil_socket_t signal, short what, void *context)
 
 /* --- starting --- */
 
-static void on_store(evutil_socket_t fd, short what, void *context)
+static void on_accepted(int fd, void *context)
 {
     struct server *server = context;
 
-    (void)fd;
-    (void)what;
-    assent_store_process(server->store, driver_durable, server);
-}
-
-static void on_accepted(int fd, void *context)
-{
-    session_accept(context, fd);
+    session_accept(&server->shards[0], fd);
 }
 
 void server_recovered(struct server *server)
@@ -227,9 +238,7 @@ static int open_log(struct server *server, char *error, size_t error_size)
     if (r != 0)
         return r;
     server->coord = options_coord_config(options, assent_store_incarnation(server->store));
-    server->sequence = 1;
     assent_random_bytes(&server->life, sizeof(server->life));
-    assent_random_bytes(&server->rng, sizeof(server->rng));
     r = keep_id(server, error, error_size);
     if (r == 0)
         r = participants_load(server, error, error_size);
@@ -261,12 +270,16 @@ static void raise_file_limit(const struct options *options)
 static bool open_loop(struct server *server)
 {
     static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
-    size_t arena_bytes = (size_t)server->options.frame_bytes_max + ASSENT_ARENA_EXTRA;
 
     signal(SIGPIPE, SIG_IGN);
-    server->base = event_base_new();
-    if (server->base == NULL || assent_arena_new(arena_bytes, &server->arena) != 0)
+    server->shards = calloc(1, sizeof(*server->shards));
+    if (server->shards == NULL)
         return false;
+    server->shard_count = 1;
+    for (unsigned i = 0; i < server->shard_count; i++)
+        if (!shard_open(&server->shards[i], server, i))
+            return false;
+    server->base = server->shards[0].base;
     server->stop_timer = evtimer_new(server->base, on_stop_timer, server);
     if (server->stop_timer == NULL)
         return false;
@@ -277,8 +290,7 @@ static bool open_loop(struct server *server)
         if (server->signals[i] == NULL || event_add(server->signals[i], NULL) != 0)
             return false;
     }
-    transactions_init(&server->transactions, server->base, driver_due, server);
-    return assent_sent_points_new(server->base, output_is_out, server, &server->sent_points) == 0;
+    return true;
 }
 
 static int start(struct server *server)
@@ -302,10 +314,9 @@ static int start(struct server *server)
         assent_log(ASSENT_LOG_ERROR, "start_failed", "error=%s", assent_log_quote(error));
         return r == ASSENT_E_INVALID ? ASSENT_EXIT_USAGE : ASSENT_EXIT_RUNTIME;
     }
-    server->store_event = event_new(server->base, assent_store_fd(server->store),
-                                    EV_READ | EV_PERSIST, on_store, server);
-    if (server->store_event == NULL || event_add(server->store_event, NULL) != 0)
-        return ASSENT_EXIT_RUNTIME;
+    for (unsigned i = 0; i < server->shard_count; i++)
+        if (!shard_start(&server->shards[i]))
+            return ASSENT_EXIT_RUNTIME;
     assent_log(ASSENT_LOG_INFO, "reading_log", "data_dir=%s admin=%s",
                assent_log_quote(server->options.data_dir),
                server->admin == NULL ? "none" : server->admin_address);
@@ -323,33 +334,26 @@ static void free_event(struct event **event)
 static void fini(struct server *server)
 {
     server->state = SERVER_READING; /* nothing drains any more */
-    if (server->base == NULL)
-        return;
     recovery_stop(server);
     retention_stop(server);
-    assent_sent_points_free(server->sent_points);
-    session_close_all(server);
-    relays_fini(server);
+    for (unsigned i = 0; i < server->shard_count; i++)
+        shard_stop(&server->shards[i]);
     operate_fini(server);
     assent_listener_close(server->listener);
     admin_close(server);
-    free_event(&server->store_event);
     /* Commits what is queued. */
     assent_store_close(server->store);
-    transactions_fini(&server->transactions);
     participants_fini(&server->participants);
-    keys_fini(&server->keys);
     for (size_t i = 0; i < 3; i++)
         free_event(&server->signals[i]);
     free_event(&server->stop_timer);
-    assent_arena_free(server->arena);
-    free(server->frame);
-    event_base_free(server->base);
+    for (unsigned i = 0; i < server->shard_count; i++)
+        shard_close(&server->shards[i]);
+    free(server->shards);
 }
 
 int server_run(struct server *server)
 {
-    TAILQ_INIT(&server->sessions);
     server->damaged_lowest = UINT64_MAX;
     server->started_ms = assent_now_ms();
     raise_file_limit(&server->options);

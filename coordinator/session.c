@@ -15,11 +15,11 @@
 
 void session_send(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
     size_t size;
     int r;
 
-    r = assent_wire_encode(wire, &server->frame, &server->frame_capacity, &size);
+    r = assent_wire_encode(wire, &shard->frame, &shard->frame_capacity, &size);
     if (r == ASSENT_E_NOMEM)
         assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=frame");
     if (r != 0) {
@@ -27,9 +27,9 @@ void session_send(struct session *session, const struct assent_wire *wire)
                    assent_wire_name(wire->kind), assent_error_name(r));
         return;
     }
-    r = size > server->options.frame_bytes_max
+    r = size > shard->server->options.frame_bytes_max
             ? ASSENT_E_TOO_BIG
-            : assent_conn_send(session->conn, server->frame, size);
+            : assent_conn_send(session->conn, shard->frame, size);
     /* Full output ends the connection by itself: a slow reader asks again when it is back. The end
      * is logged once, however many answers are left unsent. */
     if (r != 0 && r != ASSENT_E_CLOSED && r != ASSENT_E_LIMIT)
@@ -61,7 +61,7 @@ void session_refuse(struct session *session, uint64_t request, int error, const 
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     text_mend(text);
-    metrics_count_refusal(&session->server->metrics, error);
+    metrics_count_refusal(&session->shard->metrics, error);
     assent_log(ASSENT_LOG_DEBUG, "refused", "peer=%s name=%s error=%s text=%s",
                assent_conn_peer(session->conn), assent_log_quote(session->name),
                assent_error_name(error), assent_log_quote(text));
@@ -84,7 +84,7 @@ void session_answer(struct session *session, uint64_t request, const struct answ
 
 bool session_may_ask(struct session *session, uint64_t request)
 {
-    if (session->in_flight < session->server->options.requests_max)
+    if (session->in_flight < session->shard->server->options.requests_max)
         return true;
     session_refuse(session, request, ASSENT_E_LIMIT,
                    "%u requests of this connection wait already (requests_max)",
@@ -137,7 +137,7 @@ void session_disown(struct transaction *t)
  * are rolled back: nobody is left who could. */
 static void let_go(struct session *session)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
 
     if (session->state == SESSION_LEAVING)
         return;
@@ -146,29 +146,29 @@ static void let_go(struct session *session)
     while (!TAILQ_EMPTY(&session->waiters))
         session_wait_over(TAILQ_FIRST(&session->waiters));
     if (session->role == ASSENT_ROLE_PARTICIPANT) {
-        participants_down(server, session);
-        relays_participant_gone(server, session);
+        participants_down(shard->server, session);
+        relays_participant_gone(shard, session);
     }
-    relays_asker_gone(server, session);
-    operate_asker_gone(server, session);
+    relays_asker_gone(shard, session);
+    operate_asker_gone(shard->server, session);
     while (!TAILQ_EMPTY(&session->owned)) {
         struct transaction *t = TAILQ_FIRST(&session->owned);
 
         session_disown(t);
-        driver_application_gone(server, t);
+        driver_application_gone(shard, t);
     }
 }
 
 /* Its connection is gone or going. */
 static void free_session(struct session *session)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
 
     let_go(session);
-    TAILQ_REMOVE(&server->sessions, session, link);
-    server->session_count--;
-    if (server->listener != NULL)
-        assent_listener_released(server->listener);
+    TAILQ_REMOVE(&shard->sessions, session, link);
+    shard->session_count--;
+    if (shard->server->listener != NULL)
+        assent_listener_released(shard->server->listener);
     free(session);
 }
 
@@ -177,17 +177,17 @@ void session_close(struct session *session, int error, const char *text)
     assent_log(ASSENT_LOG_WARN, "session_closed", "peer=%s name=%s error=%s detail=%s",
                assent_conn_peer(session->conn), assent_log_quote(session->name),
                assent_error_name(error), assent_log_quote(text));
-    metrics_count_refusal(&session->server->metrics, error);
+    metrics_count_refusal(&session->shard->metrics, error);
     send_refusal(session, 0, error, text);
     assent_conn_close_after_flush(session->conn);
     let_go(session);
 }
 
-void session_close_all(struct server *server)
+void session_close_all(struct shard *shard)
 {
     struct session *session;
 
-    while ((session = TAILQ_FIRST(&server->sessions)) != NULL) {
+    while ((session = TAILQ_FIRST(&shard->sessions)) != NULL) {
         assent_conn_close(session->conn);
         free_session(session);
     }
@@ -195,7 +195,7 @@ void session_close_all(struct server *server)
 
 static void send_hello(struct session *session)
 {
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
     struct assent_wire wire = {.kind = ASSENT_WIRE_HELLO};
     struct assent_wire_hello *hello = &wire.u.hello;
 
@@ -203,15 +203,15 @@ static void send_hello(struct session *session)
     hello->version_max = ASSENT_WIRE_VERSION;
     hello->role = ASSENT_ROLE_COORDINATOR;
     hello->name = "assentd";
-    hello->cluster = server->options.cluster;
+    hello->cluster = shard->server->options.cluster;
     hello->software = "assentd " ASSENT_VERSION;
     hello->has_log_id = true;
-    memcpy(hello->log_id, assent_store_log_id(server->store), ASSENT_LOG_ID_BYTES);
-    hello->coordinator = (uint32_t)server->options.id;
-    hello->incarnation = server->coord.incarnation;
-    hello->position = assent_store_first_position(server->store);
-    hello->life = server->life;
-    hello->accepted = server->accepted;
+    memcpy(hello->log_id, assent_store_log_id(shard->server->store), ASSENT_LOG_ID_BYTES);
+    hello->coordinator = (uint32_t)shard->server->options.id;
+    hello->incarnation = shard->server->coord.incarnation;
+    hello->position = assent_store_first_position(shard->server->store);
+    hello->life = shard->server->life;
+    hello->accepted = shard->server->accepted;
     session_send(session, &wire);
 }
 
@@ -233,7 +233,7 @@ void session_up(struct session *session)
 static void on_hello(struct session *session, const struct assent_wire *wire)
 {
     const struct assent_wire_hello *hello = &wire->u.hello;
-    struct server *server = session->server;
+    struct shard *shard = session->shard;
     char error[ASSENT_REASON_MAX + 1];
     int r;
 
@@ -243,7 +243,7 @@ static void on_hello(struct session *session, const struct assent_wire *wire)
         session_close(session, ASSENT_E_VERSION, error);
         return;
     }
-    if (strcmp(hello->cluster, server->options.cluster) != 0) {
+    if (strcmp(hello->cluster, shard->server->options.cluster) != 0) {
         session_close(session, ASSENT_E_REFUSED, "this coordinator belongs to another cluster");
         return;
     }
@@ -258,14 +258,14 @@ static void on_hello(struct session *session, const struct assent_wire *wire)
         session_close(session, ASSENT_E_PROTOCOL, "hello: role must be participant or application");
         return;
     }
-    r = participants_register(server, session, hello, error, sizeof(error));
+    r = participants_register(shard->server, session, hello, error, sizeof(error));
     if (r != 0) {
         session_close(session, r, error);
         return;
     }
     session->role = hello->role;
     session->state = SESSION_REGISTERING;
-    if (participants_all_durable(server, session))
+    if (participants_all_durable(shard->server, session))
         session_up(session);
 }
 
@@ -283,12 +283,12 @@ static void not_allowed(struct session *session, const struct assent_wire *wire)
 static void from_participant(struct session *session, const struct assent_wire *wire)
 {
     if (wire->kind == ASSENT_WIRE_PING)
-        participants_away(session->server, session, wire);
+        participants_away(session->shard->server, session, wire);
     else if (session->state == SESSION_UP && wire->kind == ASSENT_WIRE_BRANCH)
-        driver_message(session->server, session, wire);
+        driver_message(session->shard, session, wire);
     else if (session->state == SESSION_UP &&
              (wire->kind == ASSENT_WIRE_INSPECTION || wire->kind == ASSENT_WIRE_REFUSAL))
-        relays_answer(session->server, session, wire);
+        relays_answer(session->shard, session, wire);
     else
         not_allowed(session, wire);
 }
@@ -342,13 +342,13 @@ static void from_application(struct session *session, const struct assent_wire *
 static void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size, void *context)
 {
     struct session *session = context;
-    struct server *server = session->server;
-    struct assent_wire *wire = &server->wire;
+    struct shard *shard = session->shard;
+    struct assent_wire *wire = &shard->wire;
     char error[ASSENT_REASON_MAX + 1];
     int r;
 
     (void)conn;
-    r = assent_wire_decode(data, size, server->arena, wire, error, sizeof(error));
+    r = assent_wire_decode(data, size, shard->arena, wire, error, sizeof(error));
     if (r != 0)
         session_close(session, r, error);
     else if (session->state == SESSION_NEW && wire->kind == ASSENT_WIRE_HELLO)
@@ -382,12 +382,12 @@ static void ping(struct session *session)
     struct assent_wire wire = {.kind = ASSENT_WIRE_PING};
     struct assent_store_stats stats;
 
-    assent_store_stats(session->server->store, &stats);
+    assent_store_stats(session->shard->server->store, &stats);
     wire.u.ping.position = stats.position;
-    wire.u.ping.accepted = session->server->accepted;
+    wire.u.ping.accepted = session->shard->server->accepted;
     wire.u.ping.has_ended_below = true;
-    wire.u.ping.ended_below =
-        gtrid_of_order(server_ended_below(session->server), (uint16_t)session->server->options.id);
+    wire.u.ping.ended_below = gtrid_of_order(server_ended_below(session->shard->server),
+                                             (uint16_t)session->shard->server->options.id);
     session_send(session, &wire);
 }
 
@@ -397,12 +397,12 @@ static void on_heartbeat(struct assent_conn *conn, void *context)
     ping(context);
 }
 
-void session_ping_participants(struct server *server)
+void session_ping_participants(struct shard *shard)
 {
     struct session *session;
 
-    server->told_below = server_ended_below(server);
-    TAILQ_FOREACH (session, &server->sessions, link)
+    shard->server->told_below = server_ended_below(shard->server);
+    TAILQ_FOREACH (session, &shard->sessions, link)
         if (session->state == SESSION_UP && session->role == ASSENT_ROLE_PARTICIPANT)
             ping(session);
 }
@@ -410,28 +410,28 @@ void session_ping_participants(struct server *server)
 static const struct assent_conn_handler session_handler = {
     .frame = on_frame, .closed = on_closed, .heartbeat = on_heartbeat};
 
-void session_accept(struct server *server, int fd)
+void session_accept(struct shard *shard, int fd)
 {
     struct session *session = calloc(1, sizeof(*session));
-    struct assent_net_limits limits = options_net_limits(&server->options);
+    struct assent_net_limits limits = options_net_limits(&shard->server->options);
     int r;
 
     if (session == NULL) {
         close(fd);
-        assent_listener_released(server->listener);
+        assent_listener_released(shard->server->listener);
         return;
     }
-    session->server = server;
+    session->shard = shard;
     TAILQ_INIT(&session->waiters);
     TAILQ_INIT(&session->owned);
-    r = assent_conn_new(server->base, fd, &limits, &session_handler, session, &session->conn);
+    r = assent_conn_new(shard->base, fd, &limits, &session_handler, session, &session->conn);
     if (r != 0) {
         assent_log(ASSENT_LOG_WARN, "accept_failed", "error=%s", assent_error_name(r));
         free(session);
-        assent_listener_released(server->listener);
+        assent_listener_released(shard->server->listener);
         return;
     }
-    TAILQ_INSERT_TAIL(&server->sessions, session, link);
-    server->session_count++;
-    server->metrics.connections++;
+    TAILQ_INSERT_TAIL(&shard->sessions, session, link);
+    shard->session_count++;
+    shard->metrics.connections++;
 }

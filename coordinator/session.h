@@ -14,14 +14,14 @@
 #include "handover.h"
 #include "transactions.h"
 
-struct server;
+struct shard;
 struct assent_conn;
 
 enum session_state { SESSION_NEW, SESSION_REGISTERING, SESSION_UP, SESSION_LEAVING };
 
 struct session {
     TAILQ_ENTRY(session) link;
-    struct server *server;
+    struct shard *shard;
     struct assent_conn *conn;
     enum session_state state;
     enum assent_role role;
@@ -44,13 +44,13 @@ struct answer {
 };
 
 /* Takes fd in every case. */
-void session_accept(struct server *server, int fd);
+void session_accept(struct shard *shard, int fd);
 /* The participant's numbers are on disk: greets it and tells its branches' machines. */
 void session_up(struct session *session);
 /* Says why and closes after that has left. Never inside a core's step. */
 void session_close(struct session *session, int error, const char *text);
 /* Closes every session, unsent output is dropped. */
-void session_close_all(struct server *server);
+void session_close_all(struct shard *shard);
 
 void session_send(struct session *session, const struct assent_wire *wire);
 /* Refuses one request. */
@@ -67,7 +67,7 @@ void session_wait_over(struct waiter *waiter);
 bool session_may_ask(struct session *session, uint64_t request);
 
 /* A ping out of turn, since what it says has changed. */
-void session_ping_participants(struct server *server);
+void session_ping_participants(struct shard *shard);
 
 void session_own(struct session *session, struct transaction *transaction);
 void session_disown(struct transaction *transaction);
