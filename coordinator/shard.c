@@ -52,12 +52,12 @@ static void on_store(evutil_socket_t fd, short what, void *context)
 
     (void)fd;
     (void)what;
-    assent_store_process(shard->server->store, driver_durable, shard);
+    assent_store_process(shard->server->store, shard->index, driver_durable, shard);
 }
 
 bool shard_start(struct shard *shard)
 {
-    shard->store_event = event_new(shard->base, assent_store_fd(shard->server->store),
+    shard->store_event = event_new(shard->base, assent_store_fd(shard->server->store, shard->index),
                                    EV_READ | EV_PERSIST, on_store, shard);
     return shard->store_event != NULL && event_add(shard->store_event, NULL) == 0;
 }

@@ -1,7 +1,7 @@
 /*
  * batch.h: requests that are committed together, one after the other in one piece of memory that
- * is used again for later batches. A batch gathers (owner's thread), is written (writer), waits
- * done until its completions are delivered (owner), and is then spare.
+ * is used again for later batches. A batch gathers (consumer's thread), is written (writer), waits
+ * done until its completions are delivered (consumer), and is then spare.
  */
 #ifndef ASSENT_STORE_BATCH_H
 #define ASSENT_STORE_BATCH_H

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@
 #include "envelope.h"
 #include "runtime.h"
 
-#define ROOM_PERCENT 80
+#define ROOM_PERCENT     80
+#define READERS_KEPT_MAX 16
 
 static const char *const table_names[ASSENT_TABLE_COUNT] = {
     [ASSENT_TABLE_META] = "meta",
@@ -44,9 +46,9 @@ struct assent_lmdb {
     /* By the writing thread: */
     MDB_txn *writer;
     struct top_key tops[ASSENT_TABLE_COUNT];
-    /* By the owner: reset between reads, so that it holds no old pages back. */
-    MDB_txn *reader;
-    unsigned reading; /* depth: a visit of a scan may get */
+    /* By whoever reads, each with one of its own, and a visit of a scan that gets with another:
+     * reset between reads, so that they hold no old pages back. */
+    _Atomic(MDB_txn *) idle_readers[READERS_KEPT_MAX];
 };
 
 const char *assent_lmdb_text(int number)
@@ -156,9 +158,40 @@ static int open_tables(struct assent_lmdb *lmdb, bool read_only)
     return mdb_txn_commit(txn);
 }
 
+static int begin_read(struct assent_lmdb *lmdb, MDB_txn **ret_reader)
+{
+    for (size_t i = 0; i < READERS_KEPT_MAX; i++) {
+        MDB_txn *reader = atomic_exchange(&lmdb->idle_readers[i], NULL);
+        int number = reader == NULL ? 0 : mdb_txn_renew(reader);
+
+        if (number != 0) {
+            mdb_txn_abort(reader);
+            return number;
+        }
+        if (reader != NULL) {
+            *ret_reader = reader;
+            return 0;
+        }
+    }
+    return mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, ret_reader);
+}
+
+static void end_read(struct assent_lmdb *lmdb, MDB_txn *reader)
+{
+    mdb_txn_reset(reader);
+    for (size_t i = 0; i < READERS_KEPT_MAX; i++) {
+        MDB_txn *none = NULL;
+
+        if (atomic_compare_exchange_strong(&lmdb->idle_readers[i], &none, reader))
+            return;
+    }
+    mdb_txn_abort(reader);
+}
+
 int assent_lmdb_open(const char *directory, bool read_only, uint64_t map_bytes,
                      struct assent_lmdb **ret_lmdb, char *error, size_t error_size)
 {
+    MDB_txn *reader;
     struct assent_lmdb *lmdb = calloc(1, sizeof(*lmdb));
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     unsigned flags = MDB_NOTLS | (read_only ? MDB_RDONLY : 0);
@@ -180,12 +213,12 @@ int assent_lmdb_open(const char *directory, bool read_only, uint64_t map_bytes,
         goto out;
     number = open_tables(lmdb, read_only);
     if (number == 0)
-        number = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &lmdb->reader);
+        number = begin_read(lmdb, &reader);
     if (number != 0) {
         status = fail(directory, "cannot read data.mdb", number, error, error_size);
         goto out;
     }
-    mdb_txn_reset(lmdb->reader);
+    end_read(lmdb, reader);
     *ret_lmdb = lmdb;
     return 0;
 out:
@@ -198,7 +231,8 @@ void assent_lmdb_close(struct assent_lmdb *lmdb)
     if (lmdb == NULL)
         return;
     assent_lmdb_abort(lmdb);
-    mdb_txn_abort(lmdb->reader);
+    for (size_t i = 0; i < READERS_KEPT_MAX; i++)
+        mdb_txn_abort(atomic_load(&lmdb->idle_readers[i]));
     if (lmdb->env != NULL)
         mdb_env_close(lmdb->env);
     free(lmdb);
@@ -287,38 +321,24 @@ int assent_lmdb_peek(struct assent_lmdb *lmdb, enum assent_table table, const vo
     return find(lmdb, lmdb->writer, table, key, key_size, ret_value, ret_size);
 }
 
-static int begin_read(struct assent_lmdb *lmdb)
-{
-    int number = lmdb->reading > 0 ? 0 : mdb_txn_renew(lmdb->reader);
-
-    if (number == 0)
-        lmdb->reading++;
-    return number;
-}
-
-static void end_read(struct assent_lmdb *lmdb)
-{
-    if (--lmdb->reading == 0)
-        mdb_txn_reset(lmdb->reader);
-}
-
 int assent_lmdb_get(struct assent_lmdb *lmdb, enum assent_table table, const void *key,
                     size_t key_size, void *buffer, size_t cap, size_t *ret_size)
 {
     const uint8_t *value;
     size_t size;
-    int status, number = begin_read(lmdb);
+    MDB_txn *reader;
+    int status, number = begin_read(lmdb, &reader);
 
     if (number != 0)
         return map_error(number);
-    status = find(lmdb, lmdb->reader, table, key, key_size, &value, &size);
+    status = find(lmdb, reader, table, key, key_size, &value, &size);
     if (status == 0 && size > cap)
         status = ASSENT_E_TOO_BIG;
     if (status == 0) {
         memcpy(buffer, value, size);
         *ret_size = size;
     }
-    end_read(lmdb);
+    end_read(lmdb, reader);
     return status;
 }
 
@@ -342,11 +362,12 @@ int assent_lmdb_scan(struct assent_lmdb *lmdb, enum assent_table table, const vo
 {
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
-    int number = begin_read(lmdb);
+    MDB_txn *reader;
+    int number = begin_read(lmdb, &reader);
 
     if (number != 0)
         return map_error(number);
-    number = mdb_cursor_open(lmdb->reader, lmdb->tables[table], &cursor);
+    number = mdb_cursor_open(reader, lmdb->tables[table], &cursor);
     if (number == 0)
         number = seek(cursor, after, after_size, &key, &value);
     for (size_t visited = 0; number == 0; number = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
@@ -359,7 +380,7 @@ int assent_lmdb_scan(struct assent_lmdb *lmdb, enum assent_table table, const vo
             break;
     }
     mdb_cursor_close(cursor);
-    end_read(lmdb);
+    end_read(lmdb, reader);
     return number == 0 || number == MDB_NOTFOUND ? 0 : map_error(number);
 }
 

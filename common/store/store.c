@@ -238,6 +238,7 @@ static int start_writer(struct assent_store *store, const struct assent_store_op
         .disk_low_bytes = options->disk_low_bytes,
         .lazy_flush_ms = options->lazy_flush_ms,
         .queue_max = options->queue_max,
+        .consumers = options->consumers == 0 ? 1 : options->consumers,
     };
     int status = assent_store_writer_start(&writer, &store->writer);
 
@@ -387,18 +388,18 @@ int assent_store_put(struct assent_store *store, const struct assent_put *put)
     return assent_store_writer_put(store->writer, put);
 }
 
-int assent_store_fd(const struct assent_store *store)
+int assent_store_fd(const struct assent_store *store, unsigned consumer)
 {
     ASSENT_ASSERT(store->writer != NULL);
-    return assent_store_writer_fd(store->writer);
+    return assent_store_writer_fd(store->writer, consumer);
 }
 
-void assent_store_process(struct assent_store *store,
+void assent_store_process(struct assent_store *store, unsigned consumer,
                           void (*done)(const struct assent_completion *completion, void *context),
                           void *context)
 {
     ASSENT_ASSERT(store->writer != NULL);
-    assent_store_writer_process(store->writer, done, context);
+    assent_store_writer_process(store->writer, consumer, done, context);
 }
 
 int assent_store_get(struct assent_store *store, enum assent_table table, const void *key,

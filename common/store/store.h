@@ -1,13 +1,16 @@
 /*
  * store.h: the durable log of one process: one LMDB environment, one writer thread.
  *
- * Requests are queued from the owner's event loop; the writer commits all that is queued as one
- * LMDB transaction (group commit) and, while it syncs, the next batch gathers. Completions come
- * back to the loop through a file descriptor. Records are opaque bytes here; each is wrapped with
- * a format version and a CRC-32 over table, key and bytes, checked at every read. Deliberately
- * not here: what a record means, and when it may be forgotten.
+ * Requests are queued from event loops; the writer commits all that is queued as one LMDB
+ * transaction (group commit) and, while it syncs, the next batches gather. There may be several
+ * loops, the store's consumers, each with queues of its own: a completion comes back to the
+ * consumer that put, through a file descriptor of its own. Records are opaque bytes here; each is
+ * wrapped with a format version and a CRC-32 over table, key and bytes, checked at every read.
+ * Deliberately not here: what a record means, and when it may be forgotten.
  *
- * Threads: every function belongs to the one thread that opened the store, unless it says so.
+ * Threads: put, fd and process belong to the consumer's thread, get and scan to any; every other
+ * function to the one that opened the store, unless it says so. A put that happens before another
+ * is durable no later, whichever consumers they are of.
  * Failure: a write or sync that fails stops the process in the writer thread (assent_panic), with
  * no completion delivered: what is on disk is then read by the restart.
  */
@@ -36,7 +39,9 @@ struct assent_store_options {
     uint64_t map_bytes;      /* LMDB map size: the log can never grow beyond it */
     uint64_t disk_low_bytes; /* refuse early when the file system has less room than this */
     uint64_t lazy_flush_ms;  /* lazy records wait at most this long for a batch to ride with */
-    size_t queue_max;        /* most requests queued or not yet delivered; beyond: ASSENT_E_LIMIT */
+    size_t queue_max;        /* of a consumer: most requests queued or not yet delivered; beyond:
+                       * ASSENT_E_LIMIT */
+    unsigned consumers;      /* 0: 1 */
     bool unsafe_storage;     /* allow a file system that may lose what is synced */
     uint32_t first_incarnation; /* of a log that is made now; 0: 1 */
     uint32_t incarnation_min;   /* raise it at least to this; 0: by one */
@@ -76,6 +81,7 @@ enum assent_put_flags {
 };
 
 struct assent_put {
+    unsigned consumer; /* who puts, from 0 */
     enum assent_table table;
     unsigned flags; /* enum assent_put_flags */
     const void *key;
@@ -94,15 +100,15 @@ struct assent_completion {
 /* Queues one write. 0, ASSENT_E_TOO_BIG, ASSENT_E_LIMIT, ASSENT_E_NOMEM. */
 ASSENT_CHECKED int assent_store_put(struct assent_store *store, const struct assent_put *put);
 
-/* Readable when completions wait. Owned by the store. */
-int assent_store_fd(const struct assent_store *store);
-/* Delivers every waiting completion, in the order of the puts, to the callback. The callback may
- * put again. */
-void assent_store_process(struct assent_store *store,
+/* Readable when completions wait for the consumer. Owned by the store. */
+int assent_store_fd(const struct assent_store *store, unsigned consumer);
+/* Delivers every completion that waits for the consumer, in the order of its puts, to the callback.
+ * The callback may put again. */
+void assent_store_process(struct assent_store *store, unsigned consumer,
                           void (*done)(const struct assent_completion *completion, void *context),
                           void *context);
 
-/* Reads one committed record (not those queued). Copies at most cap bytes to buffer. 0,
+/* Reads one committed record (not those queued). Any thread. Copies at most cap bytes to buffer. 0,
  * ASSENT_E_NOT_FOUND, ASSENT_E_CORRUPT (bad checksum: logged by the caller, never taken as absent),
  * ASSENT_E_VERSION, ASSENT_E_TOO_BIG, ASSENT_E_IO. */
 ASSENT_CHECKED int assent_store_get(struct assent_store *store, enum assent_table table,
@@ -110,7 +116,7 @@ ASSENT_CHECKED int assent_store_get(struct assent_store *store, enum assent_tabl
                                     size_t *ret_size);
 
 /* Calls visit for each committed record with key > after (NULL: from the first), in key order,
- * until it returns false or `limit` records were visited (0: no limit). status: 0 or
+ * until it returns false or `limit` records were visited (0: no limit). Any thread. status: 0 or
  * ASSENT_E_CORRUPT/ASSENT_E_VERSION for a damaged record, whose bytes then are as found. */
 typedef bool assent_store_visit(const void *key, size_t key_size, const void *value,
                                 size_t value_size, int status, void *context);

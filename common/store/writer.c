@@ -1,8 +1,11 @@
 /*
- * writer.c: group commit. The owner adds to the gathering batch; the writer takes it whole, commits
- * it as one transaction and hands it back as done; meanwhile the next one gathers. Any failure to
- * write ends the process here, before the batch is handed back: whether it reached the disk is for
- * the restart to read.
+ * writer.c: group commit. Each consumer adds to its gathering batch; the writer takes them all
+ * whole, commits them as one transaction and hands each back as done; meanwhile the next ones
+ * gather. Any failure to write ends the process here, before a batch is handed back: whether it
+ * reached the disk is for the restart to read.
+ *
+ * The writer holds the mutexes of all queues while it takes the batches, so that what it takes is a
+ * cut through all queues: if it has a put, it has every one that happened before it.
  */
 #include "writer.h"
 
@@ -12,50 +15,30 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "batch.h"
 #include "bytes.h"
+#include "queue.h"
 #include "runtime.h"
 
 /* Without room nothing new begins, so perhaps no batch would ever come to find that room again. */
 #define ROOM_RECHECK_MS 1000
-/* One each gathering, being written and being delivered, and one over. */
-#define SPARE_MAX 4
-
 struct assent_store_writer {
     struct assent_store_writer_options options;
     uint64_t opened_ms; /* on the monotonic clock, when the log's age was options.age_ms */
-    int fd;             /* eventfd: readable when done has something */
     pthread_t thread;
     atomic_bool has_room;
 
-    pthread_mutex_t mutex; /* for all below */
-    pthread_cond_t wake;   /* to the writer: gathering or stopping changed */
-    bool stopping;
-    struct assent_batch *gathering; /* NULL: nothing queued */
-    struct assent_batch_list done;
-    struct assent_batch_list spare;
-    size_t spare_count;
-    size_t outstanding; /* requests queued, or done and not yet delivered */
-    struct assent_store_stats stats;
+    pthread_mutex_t mutex; /* for all below; never taken under a queue's */
+    pthread_cond_t wake;   /* to the writer: news or stopping changed */
+    bool news, stopping;   /* news: a batch has got its first request, or its first forced one */
+    struct assent_store_stats stats; /* but for queued */
+
+    struct consumer {
+        struct assent_queue queue;
+        struct assent_batch *writing; /* taken, or NULL; the writer's own */
+    } consumers[];                    /* options.consumers */
 };
-
-static void lock(struct assent_store_writer *writer)
-{
-    int error = pthread_mutex_lock(&writer->mutex);
-
-    ASSENT_ASSERT(error == 0);
-}
-
-static void unlock(struct assent_store_writer *writer)
-{
-    int error = pthread_mutex_unlock(&writer->mutex);
-
-    ASSENT_ASSERT(error == 0);
-}
 
 _Noreturn static void die(const char *operation, int number)
 {
@@ -122,19 +105,27 @@ static void write_age(struct assent_store_writer *writer)
         die("put", number);
 }
 
-/* batch NULL: the age alone. Returns how long it took, in us. */
-static uint64_t commit(struct assent_store_writer *writer, struct assent_batch *batch)
+static void write_batch(struct assent_lmdb *lmdb, const struct assent_batch *batch)
+{
+    struct assent_request *request;
+    size_t offset = 0;
+
+    while ((request = assent_batch_next(batch, &offset)) != NULL)
+        write_request(lmdb, request);
+}
+
+/* What was taken, or the age alone. Returns how long it took, in us. */
+static uint64_t commit(struct assent_store_writer *writer)
 {
     struct assent_lmdb *lmdb = writer->options.lmdb;
-    struct assent_request *request;
     uint64_t began_us = assent_now_us();
-    size_t offset = 0;
     int number = assent_lmdb_begin(lmdb);
 
     if (number != 0)
         die("begin", number);
-    while (batch != NULL && (request = assent_batch_next(batch, &offset)) != NULL)
-        write_request(lmdb, request);
+    for (unsigned i = 0; i < writer->options.consumers; i++)
+        if (writer->consumers[i].writing != NULL)
+            write_batch(lmdb, writer->consumers[i].writing);
     write_age(writer);
     number = assent_lmdb_commit(lmdb);
     if (number != 0)
@@ -152,11 +143,11 @@ static int check_room(struct assent_store_writer *writer)
         return number;
     atomic_store(&writer->has_room,
                  usage.map_has_room && usage.disk_bytes >= writer->options.disk_low_bytes);
-    lock(writer);
+    assent_mutex_lock(&writer->mutex);
     writer->stats.used_bytes = usage.used_bytes;
     writer->stats.position = usage.position;
     writer->stats.map_bytes = usage.map_bytes;
-    unlock(writer);
+    assent_mutex_unlock(&writer->mutex);
     return 0;
 }
 
@@ -170,53 +161,72 @@ static size_t bucket(uint64_t value, uint64_t first)
     return index;
 }
 
-static void count_batch(struct assent_store_stats *stats, const struct assent_batch *batch,
-                        uint64_t took_us)
+/* What was taken counts as one batch. */
+static void count(struct assent_store_writer *writer, uint64_t took_us)
 {
+    struct assent_store_stats *stats = &writer->stats;
+    uint64_t records = 0, forced = 0;
+
+    for (unsigned i = 0; i < writer->options.consumers; i++) {
+        const struct assent_batch *batch = writer->consumers[i].writing;
+
+        records += batch == NULL ? 0 : batch->count;
+        forced += batch == NULL ? 0 : batch->forced;
+    }
+    assent_mutex_lock(&writer->mutex);
     stats->batches++;
-    stats->records += batch->count;
-    stats->forced_records += batch->forced;
-    stats->lazy_records += batch->count - batch->forced;
+    stats->records += records;
+    stats->forced_records += forced;
+    stats->lazy_records += records - forced;
     stats->commit_us_sum += took_us;
     if (took_us > stats->commit_us_max)
         stats->commit_us_max = took_us;
     stats->commit_us_bucket[bucket(took_us, 64)]++;
-    stats->batch_bucket[bucket(batch->count - 1, 1)]++;
-    stats->queued -= batch->count;
+    stats->batch_bucket[bucket(records - 1, 1)]++;
+    assent_mutex_unlock(&writer->mutex);
+}
+
+static void publish(struct consumer *consumer)
+{
+    struct assent_batch *batch = consumer->writing;
+
+    consumer->writing = NULL;
+    if (batch != NULL)
+        assent_queue_publish(&consumer->queue, batch);
+}
+
+/* Takes all that is queued if it is time to write it: something is forced, or has waited long
+ * enough, or `now`. Else says when that will be. Returns whether it took something. */
+static bool take(struct assent_store_writer *writer, bool now, uint64_t *ret_due_ms)
+{
+    unsigned count = writer->options.consumers;
+    uint64_t since_ms = UINT64_MAX;
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct assent_batch *batch;
+
+        assent_mutex_lock(&writer->consumers[i].queue.mutex);
+        batch = writer->consumers[i].queue.gathering;
+        if (batch == NULL)
+            continue;
+        now |= batch->forced > 0;
+        since_ms = batch->since_ms < since_ms ? batch->since_ms : since_ms;
+    }
+    *ret_due_ms = since_ms == UINT64_MAX ? UINT64_MAX : since_ms + writer->options.lazy_flush_ms;
+    now |= since_ms != UINT64_MAX && *ret_due_ms <= assent_now_ms();
+    for (unsigned i = 0; i < count; i++) {
+        struct consumer *consumer = &writer->consumers[i];
+
+        if (now) {
+            consumer->writing = consumer->queue.gathering;
+            consumer->queue.gathering = NULL;
+        }
+        assent_mutex_unlock(&consumer->queue.mutex);
+    }
+    return now && since_ms != UINT64_MAX;
 }
 
 /* Under the mutex. */
-static void give_back(struct assent_store_writer *writer, struct assent_batch *batch)
-{
-    if (writer->spare_count == SPARE_MAX) {
-        assent_batch_free(batch);
-        return;
-    }
-    assent_batch_reset(batch);
-    STAILQ_INSERT_TAIL(&writer->spare, batch, next);
-    writer->spare_count++;
-}
-
-static void publish(struct assent_store_writer *writer, struct assent_batch *batch,
-                    uint64_t took_us)
-{
-    const uint64_t one = 1;
-    bool wanted = batch->wanted > 0;
-
-    lock(writer);
-    count_batch(&writer->stats, batch, took_us);
-    if (wanted) {
-        STAILQ_INSERT_TAIL(&writer->done, batch, next);
-    } else {
-        writer->outstanding -= batch->count;
-        give_back(writer, batch);
-    }
-    unlock(writer);
-    /* EAGAIN would mean a counter near 2^64: readable all the same. */
-    if (wanted && write(writer->fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-        die("eventfd", errno);
-}
-
 static void wait_until(struct assent_store_writer *writer, uint64_t deadline_ms)
 {
     struct timespec at = {
@@ -230,51 +240,54 @@ static void wait_until(struct assent_store_writer *writer, uint64_t deadline_ms)
     ASSENT_ASSERT(error == 0 || error == ETIMEDOUT);
 }
 
-/* Sleeps until there is a batch to commit, or only the room to be looked at (*ret_batch NULL).
- * Returns false when stopping and nothing is left. */
-static bool wait_for_work(struct assent_store_writer *writer, struct assent_batch **ret_batch)
+/* Sleeps until there is something to commit, which is taken then, or only the room to be looked at
+ * (*ret_taken false). Returns false when stopping and nothing is left. */
+static bool wait_for_work(struct assent_store_writer *writer, bool *ret_taken)
 {
     const uint64_t recheck_ms =
         atomic_load(&writer->has_room) ? UINT64_MAX : assent_now_ms() + ROOM_RECHECK_MS;
-    bool more = true;
 
-    lock(writer);
     for (;;) {
-        const struct assent_batch *batch = writer->gathering;
-        uint64_t deadline_ms = recheck_ms;
+        uint64_t deadline_ms;
+        bool stopping;
 
-        if (writer->stopping || (batch != NULL && batch->forced > 0))
-            break;
-        if (batch != NULL)
-            deadline_ms = batch->since_ms + writer->options.lazy_flush_ms;
+        /* Before looking at the queues: what comes after that look is news again. */
+        assent_mutex_lock(&writer->mutex);
+        writer->news = false;
+        stopping = writer->stopping;
+        assent_mutex_unlock(&writer->mutex);
+        *ret_taken = take(writer, stopping, &deadline_ms);
+        if (*ret_taken || stopping)
+            return *ret_taken;
+        if (recheck_ms < deadline_ms)
+            deadline_ms = recheck_ms;
         if (deadline_ms <= assent_now_ms())
-            break;
-        wait_until(writer, deadline_ms);
+            return true;
+        assent_mutex_lock(&writer->mutex);
+        if (!writer->news && !writer->stopping)
+            wait_until(writer, deadline_ms);
+        assent_mutex_unlock(&writer->mutex);
     }
-    if (writer->stopping && writer->gathering == NULL)
-        more = false;
-    *ret_batch = writer->gathering;
-    writer->gathering = NULL;
-    unlock(writer);
-    return more;
 }
 
 static void *run(void *context)
 {
     struct assent_store_writer *writer = context;
-    struct assent_batch *batch;
+    bool taken;
     int number;
 
-    while (wait_for_work(writer, &batch)) {
-        uint64_t took_us = batch != NULL ? commit(writer, batch) : 0;
+    while (wait_for_work(writer, &taken)) {
+        uint64_t took_us = taken ? commit(writer) : 0;
 
         number = check_room(writer);
         if (number != 0)
             die("usage", number);
-        if (batch != NULL)
-            publish(writer, batch, took_us);
+        if (taken)
+            count(writer, took_us);
+        for (unsigned i = 0; i < writer->options.consumers; i++)
+            publish(&writer->consumers[i]);
     }
-    commit(writer, NULL);
+    commit(writer);
     return NULL;
 }
 
@@ -294,54 +307,42 @@ static int start_thread(struct assent_store_writer *writer)
 static void init_sync(struct assent_store_writer *writer)
 {
     pthread_condattr_t attributes;
-    int error = pthread_mutex_init(&writer->mutex, NULL);
+    int error = pthread_condattr_init(&attributes);
 
-    ASSENT_ASSERT(error == 0);
-    error = pthread_condattr_init(&attributes);
     ASSENT_ASSERT(error == 0);
     error = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     ASSENT_ASSERT(error == 0);
     error = pthread_cond_init(&writer->wake, &attributes);
     ASSENT_ASSERT(error == 0);
     pthread_condattr_destroy(&attributes);
-}
-
-static void free_list(struct assent_batch_list *list)
-{
-    struct assent_batch *batch;
-
-    while ((batch = STAILQ_FIRST(list)) != NULL) {
-        STAILQ_REMOVE_HEAD(list, next);
-        assent_batch_free(batch);
-    }
+    assent_mutex_init(&writer->mutex);
 }
 
 static void free_writer(struct assent_store_writer *writer)
 {
-    free_list(&writer->done);
-    free_list(&writer->spare);
+    for (unsigned i = 0; i < writer->options.consumers; i++)
+        assent_queue_fini(&writer->consumers[i].queue);
     pthread_cond_destroy(&writer->wake);
     pthread_mutex_destroy(&writer->mutex);
-    if (writer->fd >= 0)
-        close(writer->fd);
     free(writer);
 }
 
 int assent_store_writer_start(const struct assent_store_writer_options *options,
                               struct assent_store_writer **ret_writer)
 {
-    struct assent_store_writer *writer = calloc(1, sizeof(*writer));
+    struct assent_store_writer *writer =
+        calloc(1, sizeof(*writer) + options->consumers * sizeof(struct consumer));
+    bool opened = true;
     int error;
 
     if (writer == NULL)
         return ASSENT_E_NOMEM;
     writer->options = *options;
     writer->opened_ms = assent_now_ms();
-    STAILQ_INIT(&writer->done);
-    STAILQ_INIT(&writer->spare);
     init_sync(writer);
-    writer->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (writer->fd < 0 || check_room(writer) != 0) {
+    for (unsigned i = 0; i < options->consumers; i++)
+        opened &= assent_queue_init(&writer->consumers[i].queue);
+    if (!opened || check_room(writer) != 0) {
         error = ASSENT_E_IO;
         goto out;
     }
@@ -361,113 +362,44 @@ void assent_store_writer_stop(struct assent_store_writer *writer)
 
     if (writer == NULL)
         return;
-    lock(writer);
+    assent_mutex_lock(&writer->mutex);
     writer->stopping = true;
     pthread_cond_signal(&writer->wake);
-    unlock(writer);
+    assent_mutex_unlock(&writer->mutex);
     error = pthread_join(writer->thread, NULL);
     ASSENT_ASSERT(error == 0);
     free_writer(writer);
 }
 
-/* Under the mutex. */
-static struct assent_batch *take_spare(struct assent_store_writer *writer)
-{
-    struct assent_batch *batch = STAILQ_FIRST(&writer->spare);
-
-    if (batch == NULL)
-        return assent_batch_new();
-    STAILQ_REMOVE_HEAD(&writer->spare, next);
-    writer->spare_count--;
-    return batch;
-}
-
 int assent_store_writer_put(struct assent_store_writer *writer, const struct assent_put *put)
 {
-    struct assent_batch *batch;
-    int error = 0;
+    int result;
 
-    lock(writer);
-    if (writer->outstanding >= writer->options.queue_max) {
-        error = ASSENT_E_LIMIT;
-        goto out;
-    }
-    batch = writer->gathering != NULL ? writer->gathering : take_spare(writer);
-    if (batch == NULL) {
-        error = ASSENT_E_NOMEM;
-        goto out;
-    }
-    error = assent_batch_add(batch, put);
-    if (error < 0) {
-        if (batch != writer->gathering)
-            give_back(writer, batch);
-        goto out;
-    }
-    writer->outstanding++;
-    writer->stats.queued++;
-    if (batch != writer->gathering) {
-        batch->since_ms = assent_now_ms();
-        writer->gathering = batch;
-    }
-    /* Later puts change nothing that the writer could be waiting for. */
-    if (batch->count == 1 || (batch->forced == 1 && !(put->flags & ASSENT_PUT_LAZY)))
-        pthread_cond_signal(&writer->wake);
-out:
-    unlock(writer);
-    return error;
+    ASSENT_ASSERT(put->consumer < writer->options.consumers);
+    result =
+        assent_queue_put(&writer->consumers[put->consumer].queue, put, writer->options.queue_max);
+    if (result <= 0)
+        return result;
+    assent_mutex_lock(&writer->mutex);
+    writer->news = true;
+    pthread_cond_signal(&writer->wake);
+    assent_mutex_unlock(&writer->mutex);
+    return 0;
 }
 
-int assent_store_writer_fd(const struct assent_store_writer *writer)
+int assent_store_writer_fd(const struct assent_store_writer *writer, unsigned consumer)
 {
-    return writer->fd;
+    ASSENT_ASSERT(consumer < writer->options.consumers);
+    return writer->consumers[consumer].queue.fd;
 }
 
-static void deliver(const struct assent_batch *batch,
-                    void (*done)(const struct assent_completion *completion, void *context),
-                    void *context)
-{
-    const struct assent_request *request;
-    size_t offset = 0;
-
-    while ((request = assent_batch_next(batch, &offset)) != NULL) {
-        struct assent_completion completion = {
-            .token = request->token,
-            .token2 = request->token2,
-            .standing = (enum assent_decision)request->standing,
-        };
-
-        if (request->token != 0)
-            done(&completion, context);
-    }
-}
-
-void assent_store_writer_process(struct assent_store_writer *writer,
+void assent_store_writer_process(struct assent_store_writer *writer, unsigned consumer,
                                  void (*done)(const struct assent_completion *completion,
                                               void *context),
                                  void *context)
 {
-    struct assent_batch_list list = STAILQ_HEAD_INITIALIZER(list);
-    struct assent_batch *batch;
-    uint64_t count;
-    /* Before the list is taken: a batch that comes in between raises it again. Whether it was
-     * readable at all does not matter. */
-    ssize_t ignored = read(writer->fd, &count, sizeof(count));
-
-    (void)ignored;
-    lock(writer);
-    STAILQ_CONCAT(&list, &writer->done);
-    /* Before the callbacks, which may put again. */
-    STAILQ_FOREACH (batch, &list, next)
-        writer->outstanding -= batch->count;
-    unlock(writer);
-    STAILQ_FOREACH (batch, &list, next)
-        deliver(batch, done, context);
-    lock(writer);
-    while ((batch = STAILQ_FIRST(&list)) != NULL) {
-        STAILQ_REMOVE_HEAD(&list, next);
-        give_back(writer, batch);
-    }
-    unlock(writer);
+    ASSENT_ASSERT(consumer < writer->options.consumers);
+    assent_queue_process(&writer->consumers[consumer].queue, done, context);
 }
 
 uint64_t assent_store_writer_age_ms(const struct assent_store_writer *writer)
@@ -483,7 +415,10 @@ bool assent_store_writer_has_room(struct assent_store_writer *writer)
 void assent_store_writer_stats(struct assent_store_writer *writer,
                                struct assent_store_stats *ret_stats)
 {
-    lock(writer);
+    assent_mutex_lock(&writer->mutex);
     *ret_stats = writer->stats;
-    unlock(writer);
+    assent_mutex_unlock(&writer->mutex);
+    for (unsigned i = 0; i < writer->options.consumers; i++)
+        ret_stats->queued +=
+            atomic_load_explicit(&writer->consumers[i].queue.queued, memory_order_relaxed);
 }

@@ -1,6 +1,6 @@
 /*
- * writer.h: the thread that commits what is queued, and both of its queues: requests to it and
- * completions from it. It alone writes to the environment while it runs.
+ * writer.h: the thread that commits what is queued, and each consumer's two queues: requests to it
+ * and completions from it. It alone writes to the environment while it runs.
  */
 #ifndef ASSENT_STORE_WRITER_H
 #define ASSENT_STORE_WRITER_H
@@ -19,7 +19,8 @@ struct assent_store_writer_options {
     uint64_t age_ms; /* the log's age now */
     uint64_t disk_low_bytes;
     uint64_t lazy_flush_ms;
-    size_t queue_max;
+    size_t queue_max; /* of each consumer */
+    unsigned consumers;
 };
 
 /* 0, ASSENT_E_NOMEM, ASSENT_E_IO. */
@@ -31,8 +32,8 @@ void assent_store_writer_stop(struct assent_store_writer *writer);
 /* As the functions of store.h. */
 ASSENT_CHECKED int assent_store_writer_put(struct assent_store_writer *writer,
                                            const struct assent_put *put);
-int assent_store_writer_fd(const struct assent_store_writer *writer);
-void assent_store_writer_process(struct assent_store_writer *writer,
+int assent_store_writer_fd(const struct assent_store_writer *writer, unsigned consumer);
+void assent_store_writer_process(struct assent_store_writer *writer, unsigned consumer,
                                  void (*done)(const struct assent_completion *completion,
                                               void *context),
                                  void *context);

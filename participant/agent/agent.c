@@ -111,7 +111,7 @@ static void on_store(evutil_socket_t fd, short events, void *context)
 
     (void)fd;
     (void)events;
-    assent_store_process(agent->store, agent_driver_durable, agent);
+    assent_store_process(agent->store, 0, agent_driver_durable, agent);
 }
 
 static void on_workers(evutil_socket_t fd, short events, void *context)
@@ -294,8 +294,8 @@ static int open_loop(struct assent_participant *agent)
     agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (!agent->base || agent->stop_fd < 0)
         return ASSENT_E_NOMEM;
-    agent->store_event = event_new(agent->base, assent_store_fd(agent->store), EV_READ | EV_PERSIST,
-                                   on_store, agent);
+    agent->store_event = event_new(agent->base, assent_store_fd(agent->store, 0),
+                                   EV_READ | EV_PERSIST, on_store, agent);
     agent->workers_event = event_new(agent->base, agent_workers_fd(agent->workers),
                                      EV_READ | EV_PERSIST, on_workers, agent);
     agent->stop_event =

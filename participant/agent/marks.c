@@ -48,7 +48,7 @@ static void panic_if(int error)
 
 void agent_marks_save_incarnation(struct assent_participant *agent, struct coordinator_log *log)
 {
-    struct pollfd fd = {assent_store_fd(agent->store), POLLIN, 0};
+    struct pollfd fd = {assent_store_fd(agent->store, 0), POLLIN, 0};
     int error;
 
     log->mark_durable = false;
@@ -56,7 +56,7 @@ void agent_marks_save_incarnation(struct assent_participant *agent, struct coord
     while (error == 0 && !log->mark_durable) {
         if (poll(&fd, 1, -1) < 0 && errno != EINTR)
             error = ASSENT_E_IO;
-        assent_store_process(agent->store, agent_driver_durable, agent);
+        assent_store_process(agent->store, 0, agent_driver_durable, agent);
     }
     panic_if(error);
 }

@@ -163,7 +163,7 @@ static void on_durable(const struct assent_completion *completion, void *context
 /* Under the mutex. One thread sleeps on the store's descriptor and wakes the others. */
 static void await(struct http_barrier *barrier, const struct http_write *write)
 {
-    struct pollfd ready = {.fd = assent_store_fd(barrier->store), .events = POLLIN};
+    struct pollfd ready = {.fd = assent_store_fd(barrier->store, 0), .events = POLLIN};
 
     while (!write->done) {
         if (barrier->waiting) {
@@ -175,7 +175,7 @@ static void await(struct http_barrier *barrier, const struct http_write *write)
         if (poll(&ready, 1, -1) < 0)
             ASSENT_ASSERT(errno == EINTR);
         pthread_mutex_lock(&barrier->mutex);
-        assent_store_process(barrier->store, on_durable, NULL);
+        assent_store_process(barrier->store, 0, on_durable, NULL);
         barrier->waiting = false;
         pthread_cond_broadcast(&barrier->moved);
     }

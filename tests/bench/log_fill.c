@@ -107,13 +107,13 @@ int log_fill(const char *directory, enum assent_coord_record_kind kind, uint64_t
         return -1;
     r = put_participants(store);
     while (r == 0 && done < count) {
-        struct pollfd p = {.fd = assent_store_fd(store), .events = POLLIN};
+        struct pollfd p = {.fd = assent_store_fd(store, 0), .events = POLLIN};
 
         while (r == 0 && queued < count && queued - done < QUEUED_MAX)
             r = put_transaction(store, kind, ++queued);
         if (r == 0 && poll(&p, 1, WAIT_MS) != 1)
             r = ASSENT_E_TIMEOUT;
-        assent_store_process(store, on_done, &done);
+        assent_store_process(store, 0, on_done, &done);
     }
     assent_store_close(store);
     if (r == 0)

@@ -316,11 +316,11 @@ static void put_batch(const void *unused)
         ASSENT_ASSERT(r == 0);
     }
     while (done < BATCH) {
-        struct pollfd p = {.fd = assent_store_fd(store), .events = POLLIN};
+        struct pollfd p = {.fd = assent_store_fd(store, 0), .events = POLLIN};
         int ready = poll(&p, 1, DEADLINE_MS);
 
         ASSENT_ASSERT(ready == 1);
-        assent_store_process(store, on_done, &done);
+        assent_store_process(store, 0, on_done, &done);
     }
 }
 

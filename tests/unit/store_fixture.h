@@ -133,11 +133,11 @@ static inline void on_done(const struct assent_completion *completion, void *con
 static inline void wait_for(struct fixture *f, size_t count)
 {
     while (f->completed < count) {
-        struct pollfd p = {.fd = assent_store_fd(f->store), .events = POLLIN};
+        struct pollfd p = {.fd = assent_store_fd(f->store, 0), .events = POLLIN};
 
         if (poll(&p, 1, DEADLINE_MS) != 1)
             fail_msg("%zu completions of %zu", f->completed, count);
-        assent_store_process(f->store, on_done, f);
+        assent_store_process(f->store, 0, on_done, f);
     }
 }
 

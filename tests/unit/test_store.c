@@ -98,7 +98,7 @@ static void nothing_is_delivered_before_its_sync(void **state)
 
     open_store(f);
     hold_writer(f, 1);
-    assent_store_process(f->store, on_done, f);
+    assent_store_process(f->store, 0, on_done, f);
     assert_int_equal(f->completed, 0);
     assert_false(has_number(f, 1)); /* reads see committed records only */
     sem_post(&sync_released);
@@ -189,7 +189,7 @@ static void reads_go_on_while_the_writer_commits(void **state)
     while (f->completed < 3000) {
         for (int i = 0; i < 10 && next <= 3000; i++, next++)
             assert_int_equal(put_number(f->store, next, value, sizeof(value), 0, next), 0);
-        assent_store_process(f->store, on_done, f);
+        assent_store_process(f->store, 0, on_done, f);
         if (f->completed > 0)
             assert_true(has_number(f, f->completed));
         /* At least what was completed, and any of it that is committed by now. */
@@ -378,10 +378,10 @@ static void a_completion_may_put_again(void **state)
     open_store(f);
     assert_int_equal(put_number(f->store, 1, "v", 1, 0, 1), 0);
     while (f->completed < 100) {
-        struct pollfd p = {.fd = assent_store_fd(f->store), .events = POLLIN};
+        struct pollfd p = {.fd = assent_store_fd(f->store, 0), .events = POLLIN};
 
         assert_int_equal(poll(&p, 1, DEADLINE_MS), 1);
-        assent_store_process(f->store, put_again, f);
+        assent_store_process(f->store, 0, put_again, f);
     }
     assert_true(has_number(f, 100));
 }

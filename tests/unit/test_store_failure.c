@@ -262,10 +262,10 @@ static void report(const struct assent_completion *completion, void *context)
 
 static void process_all(struct fixture *f, int fd, int timeout_ms)
 {
-    struct pollfd p = {.fd = assent_store_fd(f->store), .events = POLLIN};
+    struct pollfd p = {.fd = assent_store_fd(f->store, 0), .events = POLLIN};
 
     while (poll(&p, 1, timeout_ms) == 1) {
-        assent_store_process(f->store, report, &fd);
+        assent_store_process(f->store, 0, report, &fd);
         timeout_ms = 0;
     }
 }
