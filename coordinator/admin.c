@@ -62,7 +62,9 @@ static void on_metrics(struct evhttp_request *request, void *context)
         reply_text(request, HTTP_SERVUNAVAIL, "Service Unavailable", "out of memory");
         return;
     }
+    server_hold(context);
     metrics_write(context, body);
+    server_release(context);
     reply(request, HTTP_OK, "OK", "text/plain; version=0.0.4; charset=utf-8", body);
     evbuffer_free(body);
 }

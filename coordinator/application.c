@@ -8,6 +8,7 @@
 #include "gtrid.h"
 #include "rng.h"
 #include "outcomes.h"
+#include "routes.h"
 #include "server.h"
 
 /* --- begin --- */
@@ -39,15 +40,15 @@ static enum assent_termination termination_of(const struct assent_wire_begin *be
 static bool check_room(struct session *session, uint64_t request, const char *key)
 {
     struct shard *shard = session->shard;
+    size_t count = server_transactions_count(shard->server);
 
     if (shard->server->state == SERVER_DRAINING)
         session_refuse(session, request, ASSENT_E_LIMIT,
                        "the coordinator is shutting down and begins nothing new");
-    else if (transactions_count(&shard->transactions) >= shard->server->options.transactions_max)
+    else if (count >= shard->server->options.transactions_max)
         session_refuse(session, request, ASSENT_E_LIMIT,
-                       "%zu transactions have not ended (transactions_max)",
-                       transactions_count(&shard->transactions));
-    else if (key[0] != '\0' && keys_count(&shard->keys) >= shard->server->options.keys_max)
+                       "%zu transactions have not ended (transactions_max)", count);
+    else if (key[0] != '\0' && server_keys_count(shard->server) >= shard->server->options.keys_max)
         session_refuse(session, request, ASSENT_E_LIMIT, "keys_max idempotency keys are kept");
     else if (!assent_store_has_room(shard->server->store))
         session_refuse(session, request, ASSENT_E_FULL, "%s", assent_error_text(ASSENT_E_FULL));
@@ -68,17 +69,16 @@ static struct transaction *begin(struct session *session, uint64_t request,
         timeout_ms = shard->server->options.timeout_default_ms;
     if (timeout_ms > shard->server->options.timeout_max_ms)
         timeout_ms = shard->server->options.timeout_max_ms;
-    ASSENT_ASSERT(shard->sequence <= ASSENT_SEQUENCE_MAX);
     gtrid = assent_gtrid_make(wall_ms, (uint16_t)shard->server->options.id,
-                              shard->server->coord.incarnation, shard->sequence);
+                              shard->server->coord.incarnation, shard_take_sequence(shard));
     t = transactions_add(&shard->transactions, &gtrid, branch_max);
     if (t == NULL || !keys_add(&shard->keys, begin->key, &gtrid)) {
         if (t != NULL)
             transactions_remove(t);
+        shard_note_ended(shard);
         session_refuse(session, request, ASSENT_E_NOMEM, "out of memory");
         return NULL;
     }
-    shard->sequence++;
     shard->metrics.begun++;
     t->begun_ms = assent_now_ms();
     t->begun_wall_ms = wall_ms;
@@ -92,6 +92,21 @@ static struct transaction *begin(struct session *session, uint64_t request,
                                                    .seed = assent_rng_next(&shard->rng)});
     transactions_arm(t, t->begun_ms);
     return t;
+}
+
+/* A key keeps its place, and its transaction's may be another: it was begun with another number of
+ * shards. */
+static void pass_known(struct session *session, const struct assent_wire *wire,
+                       const struct assent_gtrid *gtrid, bool wait)
+{
+    struct application_known known = {
+        .gtrid = *gtrid, .request = wire->request, .kind = wire->kind, .wait = wait};
+    struct shard *shard = server_shard_of(session->shard->server, gtrid);
+
+    if (shard == session->shard)
+        application_known(session, &known);
+    else
+        routes_pass(session, shard, LETTER_KNOWN, &known, sizeof(known));
 }
 
 static void send_begun(struct session *session, uint64_t request, const struct assent_gtrid *gtrid)
@@ -113,7 +128,7 @@ void application_begin(struct session *session, const struct assent_wire *wire)
     struct transaction *t;
 
     if (known != NULL) {
-        send_begun(session, wire->request, known);
+        pass_known(session, wire, known, false);
         return;
     }
     if (!check_begin(session, wire->request, request) ||
@@ -243,7 +258,7 @@ static bool answer_or_wait(struct session *session, uint64_t request, struct tra
                  (!until_end || t->machine.phase >= ASSENT_COORD_ENDING);
 
     if (!known)
-        return session_wait(session, t, request, until_end);
+        return session_may_ask(session, request) && session_wait(session, t, request, until_end);
     answer_now(session, request, &t->machine.gtrid);
     return true;
 }
@@ -273,12 +288,10 @@ void application_end(struct session *session, const struct assent_wire *wire)
 
 void application_status(struct session *session, const struct assent_wire *wire)
 {
-    struct shard *shard = session->shard;
     const struct assent_gtrid *gtrid = &wire->u.status.gtrid;
-    struct transaction *t;
 
     if (!wire->u.status.has_gtrid) {
-        gtrid = keys_find(&shard->keys, wire->u.status.key);
+        gtrid = keys_find(&session->shard->keys, wire->u.status.key);
         if (gtrid == NULL) {
             /* Of an expired key nothing is left that could tell it from one never used. */
             session_answer(session, wire->request,
@@ -286,11 +299,19 @@ void application_status(struct session *session, const struct assent_wire *wire)
             return;
         }
     }
-    t = transactions_find(&shard->transactions, gtrid);
-    if (t != NULL && wire->u.status.wait)
-        (void)answer_or_wait(session, wire->request, t, true);
+    pass_known(session, wire, gtrid, wire->u.status.wait);
+}
+
+void application_known(struct session *session, const struct application_known *known)
+{
+    struct transaction *t = transactions_find(&session->shard->transactions, &known->gtrid);
+
+    if (known->kind == ASSENT_WIRE_BEGIN)
+        send_begun(session, known->request, &known->gtrid);
+    else if (t != NULL && (known->kind == ASSENT_WIRE_RUN || known->wait))
+        (void)answer_or_wait(session, known->request, t, known->wait);
     else
-        answer_now(session, wire->request, gtrid);
+        answer_now(session, known->request, &known->gtrid);
 }
 
 /* --- one-shot --- */
@@ -329,7 +350,7 @@ static bool check_run(struct session *session, const struct assent_wire *wire, s
                        (unsigned long long)shard->server->options.work_bytes_max);
         return false;
     }
-    if (shard->transactions.work_bytes + run->work_bytes >
+    if (server_work_bytes(shard->server) + run->work_bytes >
         shard->server->options.work_bytes_total_max) {
         session_refuse(session, wire->request, ASSENT_E_LIMIT,
                        "work_total_max bytes of work are held already");
@@ -340,18 +361,6 @@ static bool check_run(struct session *session, const struct assent_wire *wire, s
            session_may_ask(session, wire->request);
 }
 
-/* A key that was used before finds its transaction: its outcome is the answer, nothing runs. */
-static void run_again(struct session *session, const struct assent_wire *wire,
-                      const struct assent_gtrid *known)
-{
-    struct transaction *t = transactions_find(&session->shard->transactions, known);
-
-    if (t != NULL)
-        (void)answer_or_wait(session, wire->request, t, wire->u.run.wait);
-    else
-        answer_now(session, wire->request, known);
-}
-
 void application_run(struct session *session, const struct assent_wire *wire)
 {
     struct shard *shard = session->shard;
@@ -359,8 +368,9 @@ void application_run(struct session *session, const struct assent_wire *wire)
     struct run run = {0};
     struct transaction *t;
 
+    /* Its outcome is the answer, and nothing runs. */
     if (known != NULL) {
-        run_again(session, wire, known);
+        pass_known(session, wire, known, wire->u.run.wait);
         return;
     }
     if (!check_run(session, wire, &run))

@@ -49,15 +49,18 @@ int audit_decode(const void *key, size_t key_size, const void *value, size_t siz
     return 0;
 }
 
-void audit_put(struct server *server, struct audit_record *record)
+void audit_put(struct shard *shard, struct audit_record *record)
 {
     uint8_t key[AUDIT_KEY_BYTES], value[AUDIT_BYTES_MAX];
     struct assent_writer writer;
-    struct assent_put put = {
-        .table = ASSENT_TABLE_META, .key = key, .key_size = sizeof(key), .value = value};
+    struct assent_put put = {.consumer = shard->index,
+                             .table = ASSENT_TABLE_META,
+                             .key = key,
+                             .key_size = sizeof(key),
+                             .value = value};
     int r;
 
-    record->number = ++server->audit_last;
+    record->number = ++shard->server->audit_last;
     record->at_wall_ms = assent_wall_ms();
     make_key(record->number, key);
     assent_writer_init(&writer, value, sizeof(value));
@@ -72,7 +75,7 @@ void audit_put(struct server *server, struct audit_record *record)
     assent_write_text(&writer, record->found);
     ASSENT_ASSERT(!writer.failed);
     put.value_size = writer.size;
-    r = assent_store_put(server->store, &put);
+    r = assent_store_put(shard->server->store, &put);
     if (r != 0)
         assent_panic(ASSENT_EXIT_RUNTIME, "log_put_failed", "what=audit error=%s",
                      assent_error_name(r));

@@ -10,6 +10,7 @@
 #include "assent/types.h"
 
 struct server;
+struct shard;
 
 #define AUDIT_KEY       "audit:"
 #define AUDIT_KEY_BYTES (sizeof(AUDIT_KEY) - 1 + 8)
@@ -29,7 +30,7 @@ struct audit_record {
 ASSENT_CHECKED int audit_load(struct server *server);
 /* Queues it, forced, with the next number and the time of now. Durable no later than what is queued
  * after it. */
-void audit_put(struct server *server, struct audit_record *record);
+void audit_put(struct shard *shard, struct audit_record *record);
 /* 0 or ASSENT_E_CORRUPT, ASSENT_E_VERSION. */
 ASSENT_CHECKED int audit_decode(const void *key, size_t key_size, const void *value, size_t size,
                                 struct audit_record *ret_record);

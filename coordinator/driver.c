@@ -84,7 +84,7 @@ void driver_send(struct shard *shard, struct session *session, const struct tran
     struct points points = send_points[message->kind];
     struct assent_wire wire;
 
-    if (assent_conn_output_bytes(session->conn) > shard->server->options.output_bytes_max / 2)
+    if (session_output_bytes(session) > shard->server->options.output_bytes_max / 2)
         return;
     if (t != NULL)
         p = participants_get(shard->server, t->machine.branches[message->branch - 1].participant);
@@ -114,7 +114,7 @@ static void send_action(struct shard *shard, const struct transaction *t,
 
     /* Not connected is as good as lost: the machine sends again when it is back, or in time. */
     if (p != NULL && participant_is_up(p))
-        driver_send(shard, p->session, t, &action->message, 0,
+        driver_send(shard, participants_session(p, shard), t, &action->message, 0,
                     action->message.has_work ? &work : NULL);
 }
 
@@ -157,6 +157,7 @@ static void write_record(struct shard *shard, const struct transaction *t,
         record.ended_age_ms = assent_store_age_ms(shard->server->store);
     if (!action->forced)
         put.flags |= ASSENT_PUT_LAZY;
+    put.consumer = shard->index;
     put.key = t->machine.gtrid.bytes;
     put.key_size = sizeof(t->machine.gtrid.bytes);
     put.token = t->order;
@@ -221,8 +222,12 @@ static void alarm(struct shard *shard, const struct transaction *t, uint32_t bra
  * each heartbeat, yet with few messages for each transaction. */
 static void tell_ended(struct shard *shard)
 {
-    if (server_ended_below(shard->server) - shard->server->told_below >=
-        1024 + 16 * shard->server->participants.count)
+    struct server *server = shard->server;
+    uint64_t below = server_ended_below(server), told = atomic_load(&server->told_below);
+
+    /* Several shards may see that it is time: one tells. */
+    if (below > told && below - told >= 1024 + 16 * server->participants.count &&
+        atomic_compare_exchange_strong(&server->told_below, &told, below))
         session_ping_participants(shard);
 }
 
@@ -239,6 +244,7 @@ static void end(struct shard *shard, struct transaction *t)
     shard->unacknowledged +=
         t->machine.outcome == ASSENT_OUTCOME_MIXED || t->machine.outcome == ASSENT_OUTCOME_HAZARD;
     transactions_remove(t);
+    shard_note_ended(shard);
     tell_ended(shard);
 }
 
@@ -464,12 +470,13 @@ void driver_durable(const struct assent_completion *completion, void *context)
     struct assent_coord_event event = {.kind = ASSENT_COORD_EV_DURABLE};
     struct transaction *t;
 
-    if (completion->token2 == TOKEN_PARTICIPANT) {
-        participants_durable(shard->server, (uint32_t)completion->token);
-        return;
-    }
-    if (completion->token2 == TOKEN_OPERATION) {
-        operate_durable(shard->server, completion->token);
+    if (completion->token2 >= TOKEN_PARTICIPANT) {
+        server_hold(shard->server);
+        if (completion->token2 == TOKEN_PARTICIPANT)
+            participants_durable(shard->server, (uint32_t)completion->token);
+        else
+            operate_durable(shard->server, completion->token);
+        server_release(shard->server);
         return;
     }
     t = transactions_find_order(&shard->transactions, completion->token);
@@ -488,7 +495,7 @@ static bool has_branch_at(const struct shard *shard, const struct transaction *t
     if (branch == 0 || branch > t->machine.branch_count)
         return false;
     p = participants_get(shard->server, t->machine.branches[branch - 1].participant);
-    return p != NULL && p->session == session;
+    return p != NULL && p->session == session->home;
 }
 
 void driver_peer_up(struct shard *shard, struct transaction *t, const struct session *session)
@@ -503,7 +510,7 @@ void driver_peer_up(struct shard *shard, struct transaction *t, const struct ses
             participants_get(shard->server, t->machine.branches[i].participant);
         struct assent_coord_event event = {.kind = ASSENT_COORD_EV_PEER_UP};
 
-        if (p == NULL || p->session != session)
+        if (p == NULL || p->session != session->home)
             continue;
         event.participant = p->number;
         event.epoch = p->epoch;

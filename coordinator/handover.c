@@ -16,7 +16,7 @@ static bool is_behind(const struct session *session)
     assent_store_stats(server->store, &stats);
     /* At half of the output messages are dropped, see driver_send(). */
     return stats.queued > QUEUED_MAX ||
-           assent_conn_output_bytes(session->conn) > server->options.output_bytes_max / 4;
+           session_output_bytes(session) > server->options.output_bytes_max / 4;
 }
 
 static void schedule(struct session *session, suseconds_t ms)
@@ -35,7 +35,7 @@ static void step(struct session *session)
             return;
         }
         t = transactions_walk_next(&session->handover.walk);
-        if (t == NULL) {
+        if (t == NULL || t->order > session->handover.last) {
             handover_stop(session);
             return;
         }
@@ -57,8 +57,13 @@ void handover_start(struct session *session)
 
     evtimer_assign(&session->handover.timer, shard->base, on_timer, session);
     transactions_walk_start(&shard->transactions, &session->handover.walk);
+    session->handover.last = shard->transactions.highest;
     session->handover.running = true;
-    step(session);
+    /* That of a face is for its own loop. */
+    if (session == session->home)
+        step(session);
+    else
+        schedule(session, 0);
 }
 
 void handover_stop(struct session *session)

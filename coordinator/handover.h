@@ -14,10 +14,11 @@ struct session;
 struct handover {
     struct event timer;
     struct transactions_walk walk;
+    uint64_t last; /* order: those begun later know that it is connected */
     bool running;
 };
 
-/* The first step is made at once. */
+/* For a home session or a face; while all are held. */
 void handover_start(struct session *session);
 /* Also one that was never started, or is over. */
 void handover_stop(struct session *session);

@@ -395,6 +395,16 @@ static void send_json(struct session *session, uint64_t request, json_t *json)
     json_decref(json);
 }
 
+bool inspect_asks_participant(const struct assent_wire *wire)
+{
+    static const char *const queries[] = {"query", "prepared", "scan", "test", "markers"};
+
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
+        if (strcmp(wire->u.inspect.what, queries[i]) == 0)
+            return true;
+    return false;
+}
+
 void inspect_request(struct session *session, const struct assent_wire *wire)
 {
     const char *what = wire->u.inspect.what;

@@ -9,6 +9,10 @@
 
 struct session;
 
+/* Views are of all shards, and made while they are held; a query is only passed on. */
 void inspect_request(struct session *session, const struct assent_wire *wire);
+
+/* Whether the request is such a query. */
+bool inspect_asks_participant(const struct assent_wire *wire);
 
 #endif

@@ -21,6 +21,11 @@ static struct key *find(const struct keys *keys, const char *text)
     return key;
 }
 
+static void set_count(struct keys *keys)
+{
+    atomic_store_explicit(&keys->count, HASH_COUNT(keys->by_text), memory_order_relaxed);
+}
+
 bool keys_add(struct keys *keys, const char *text, const struct assent_gtrid *gtrid)
 {
     size_t size = strlen(text);
@@ -34,6 +39,7 @@ bool keys_add(struct keys *keys, const char *text, const struct assent_gtrid *gt
     key->gtrid = *gtrid;
     memcpy(key->text, text, size + 1);
     HASH_ADD_KEYPTR(hh, keys->by_text, key->text, size, key);
+    set_count(keys);
     return true;
 }
 
@@ -51,12 +57,23 @@ void keys_remove(struct keys *keys, const char *text, const struct assent_gtrid 
     if (key == NULL || !assent_gtrid_equal(&key->gtrid, gtrid))
         return;
     HASH_DEL(keys->by_text, key);
+    set_count(keys);
     free(key);
 }
 
 size_t keys_count(const struct keys *keys)
 {
-    return HASH_COUNT(keys->by_text);
+    return atomic_load_explicit(&keys->count, memory_order_relaxed);
+}
+
+/* FNV-1a. */
+uint32_t keys_hash(const char *text)
+{
+    uint32_t hash = 2166136261u;
+
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (uint8_t)*text) * 16777619u;
+    return hash;
 }
 
 void keys_fini(struct keys *keys)

@@ -10,6 +10,7 @@
 #include "driver.h"
 #include "gtrid.h"
 #include "outcomes.h"
+#include "routes.h"
 #include "server.h"
 
 #define ACCEPTED_KEY "accepted"
@@ -36,15 +37,15 @@ static uint64_t add(struct session *session, const struct assent_wire *wire)
                                     .request = wire->request,
                                     .action = wire->u.operate.action,
                                     .gtrid = wire->u.operate.gtrid};
-    session->in_flight++;
+    session_count_asked(session, 1);
     all->first = operation;
     return operation->id;
 }
 
-void operate_asker_gone(struct server *server, const struct session *session)
+void operate_asker_gone(struct server *server, const struct session *home)
 {
     for (struct operation *o = server->operations.first; o != NULL; o = o->next)
-        if (o->asker == session)
+        if (o->asker != NULL && o->asker->home == home)
             o->asker = NULL;
 }
 
@@ -66,10 +67,10 @@ static void audit(struct session *session, const struct assent_wire *wire, const
     char gtrid[ASSENT_GTRID_TEXT + 1];
 
     text_copy(record.who, sizeof(record.who), wire->u.operate.who);
-    text_copy(record.from, sizeof(record.from), assent_conn_peer(session->conn));
+    text_copy(record.from, sizeof(record.from), session_peer(session));
     text_copy(record.reason, sizeof(record.reason), wire->u.operate.reason);
     text_copy(record.found, sizeof(record.found), found);
-    audit_put(session->shard->server, &record);
+    audit_put(session->shard, &record);
     assent_gtrid_format(&record.gtrid, gtrid);
     assent_log(ASSENT_LOG_WARN, "by_hand", "action=%s gtrid=%s who=%s from=%s reason=%s found=%s",
                assent_action_name((int)record.action), gtrid, assent_log_quote(record.who),
@@ -100,11 +101,12 @@ int operate_load(struct server *server)
     return reader.failed ? ASSENT_E_CORRUPT : 0;
 }
 
-static void put_accepted(struct server *server, uint64_t token)
+static void put_accepted(struct shard *shard, uint64_t token)
 {
     uint8_t value[4];
     struct assent_writer writer;
-    struct assent_put put = {.table = ASSENT_TABLE_META,
+    struct assent_put put = {.consumer = shard->index,
+                             .table = ASSENT_TABLE_META,
                              .key = ACCEPTED_KEY,
                              .key_size = strlen(ACCEPTED_KEY),
                              .value = value,
@@ -114,8 +116,8 @@ static void put_accepted(struct server *server, uint64_t token)
     int r;
 
     assent_writer_init(&writer, value, sizeof(value));
-    assent_write_u32(&writer, server->coord.incarnation);
-    r = assent_store_put(server->store, &put);
+    assent_write_u32(&writer, shard->server->coord.incarnation);
+    r = assent_store_put(shard->server->store, &put);
     if (r != 0)
         assent_panic(ASSENT_EXIT_RUNTIME, "log_put_failed", "what=accepted error=%s",
                      assent_error_name(r));
@@ -127,7 +129,8 @@ void operate_put_outcome(struct shard *shard, struct assent_coord_record *record
                          bool decide)
 {
     uint8_t value[ASSENT_RECORD_BYTES_MAX];
-    struct assent_put put = {.table = ASSENT_TABLE_TRANSACTION,
+    struct assent_put put = {.consumer = shard->index,
+                             .table = ASSENT_TABLE_TRANSACTION,
                              .flags = decide ? ASSENT_PUT_DECIDE : 0,
                              .key = record->gtrid.bytes,
                              .key_size = sizeof(record->gtrid.bytes),
@@ -161,7 +164,7 @@ void operate_send_forget(struct shard *shard, const struct assent_coord_record *
                                          .termination = record->termination};
 
         if (b->result > ASSENT_RESULT_ABORTED && p != NULL && participant_is_up(p))
-            driver_send(shard, p->session, NULL, &message, 0, NULL);
+            driver_send(shard, participants_session(p, shard), NULL, &message, 0, NULL);
     }
 }
 
@@ -278,14 +281,18 @@ static void accept_restored(struct session *session, const struct assent_wire *w
         return;
     }
     audit(session, wire, "an older log than participants have seen");
-    put_accepted(server, add(session, wire));
+    put_accepted(session->shard, add(session, wire));
 }
 
-void operate_request(struct session *session, const struct assent_wire *wire)
+void operate_request(struct session *home, const struct assent_wire *wire)
 {
-    struct transaction *t =
-        transactions_find(&session->shard->transactions, &wire->u.operate.gtrid);
+    struct shard *shard = server_shard_of(home->shard->server, &wire->u.operate.gtrid);
+    struct transaction *t = transactions_find(&shard->transactions, &wire->u.operate.gtrid);
+    struct session *session;
 
+    server_assert_held(shard->server);
+    home->known_elsewhere = true;
+    session = routes_face(home, shard);
     if (!session_may_ask(session, wire->request))
         return;
     switch (wire->u.operate.action) {
@@ -339,7 +346,7 @@ void operate_durable(struct server *server, uint64_t id)
     *at = operation->next;
     take_effect(server, operation);
     if (operation->asker != NULL) {
-        operation->asker->in_flight--;
+        session_count_asked(operation->asker, -1);
         if (operation->action != ASSENT_ACTION_ACCEPT)
             outcomes_answer(server_shard_of(server, &operation->gtrid), &operation->gtrid, &answer);
         session_answer(operation->asker, operation->request, &answer);

@@ -20,10 +20,12 @@ struct operations {
     uint64_t last_id;
 };
 
-void operate_request(struct session *session, const struct assent_wire *wire);
+/* While all shards are held. */
+void operate_request(struct session *home, const struct assent_wire *wire);
 /* A write of an operation is on disk. */
 void operate_durable(struct server *server, uint64_t id);
-void operate_asker_gone(struct server *server, const struct session *session);
+/* Also what its faces asked. */
+void operate_asker_gone(struct server *server, const struct session *home);
 void operate_fini(struct server *server);
 /* What was accepted, from the log. */
 ASSENT_CHECKED int operate_load(struct server *server);

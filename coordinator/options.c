@@ -1,8 +1,11 @@
 /* options.c: the table of assentd's settings, and which of them a reload may change. */
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "options.h"
+
+#include "numbers.h"
 
 #define SETTINGS_STRUCT struct options
 #include "setting_rows.h"
@@ -17,6 +20,8 @@ static const struct assent_setting settings[] = {
     COUNT("id", id, "1", 0, 65535, "number of this coordinator, in every gtrid"),
     COUNT("incarnation_min", incarnation_min, "0", 0, 16777215,
           "raise the log's incarnation at least to this, once after a restore"),
+    COUNT("threads", threads, "0", 0, SHARDS_MAX,
+          "event loops that share the transactions; 0: half as many as cores"),
     STRING("cluster", cluster, "default", "NAME", "peers of another cluster are refused"),
     STRING("log_level", log_level, "info", "LEVEL", "debug, info, warn or error"),
     STRING("log_format", log_format, "logfmt", "FORMAT", "logfmt or json"),
@@ -202,6 +207,19 @@ struct assent_coord_config options_coord_config(const struct options *options, u
         .retry_max_ms = (uint32_t)options->retry_max_ms,
         .abort_delivery_ms = (uint32_t)options->abort_delivery_ms,
     };
+}
+
+unsigned options_threads(const struct options *options)
+{
+    cpu_set_t cores;
+    unsigned half = 1;
+
+    if (options->threads > 0)
+        return (unsigned)options->threads;
+    /* One half is the log writer's, the kernel's and the neighbours'. */
+    if (sched_getaffinity(0, sizeof(cores), &cores) == 0)
+        half = (unsigned)CPU_COUNT(&cores) / 2;
+    return half < 1 ? 1 : half > SHARDS_MAX ? SHARDS_MAX : half;
 }
 
 struct assent_net_limits options_net_limits(const struct options *options)

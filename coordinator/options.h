@@ -13,7 +13,7 @@
 struct options {
     char *data_dir, *listen, *admin, *cluster, *log_level, *log_format, *crash_at;
     bool unsafe_storage;
-    uint64_t id, incarnation_min;
+    uint64_t id, incarnation_min, threads;
     uint64_t prepare_timeout_ms, precommit_timeout_ms, retry_min_ms, retry_max_ms;
     uint64_t abort_delivery_ms, timeout_default_ms, timeout_max_ms, work_timeout_ms, drain_ms;
     uint64_t heartbeat_ms, handshake_ms, user_timeout_ms, retention_ms, lazy_flush_ms;
@@ -33,6 +33,8 @@ void options_apply(struct options *options, struct options *fresh);
 void options_setup_log(const struct options *options);
 struct assent_coord_config options_coord_config(const struct options *options,
                                                 uint32_t incarnation);
+/* Event loops: what is set, or by the cores. */
+unsigned options_threads(const struct options *options);
 struct assent_net_limits options_net_limits(const struct options *options);
 
 #endif

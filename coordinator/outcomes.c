@@ -12,7 +12,7 @@ bool outcomes_is_ours(const struct shard *shard, const struct assent_gtrid *gtri
     if (assent_gtrid_coordinator(gtrid) != shard->server->options.id)
         return false;
     if (incarnation == shard->server->coord.incarnation)
-        return assent_gtrid_sequence(gtrid) < shard->sequence;
+        return shard_has_given(shard, assent_gtrid_sequence(gtrid));
     return incarnation > 0 && incarnation < shard->server->coord.incarnation;
 }
 
@@ -57,6 +57,8 @@ void outcomes_answer(struct shard *shard, const struct assent_gtrid *gtrid, stru
         driver_answer_of(t, answer);
         return;
     }
+    /* Elsewhere it may be live, and nothing here would say so. */
+    ASSENT_ASSERT(server_shard_of(shard->server, gtrid) == shard);
     answer->gtrid = *gtrid;
     r = outcomes_read(shard->server, gtrid, &record);
     if (r == 0)
@@ -114,8 +116,11 @@ void outcomes_message(struct shard *shard, struct session *session, const struct
 {
     const struct assent_message *message = &wire->u.branch.message;
     struct assent_coord_record record;
-    int r = outcomes_read(shard->server, &message->gtrid, &record);
+    int r;
 
+    /* Elsewhere it may be live, and be answered here as if it had ended. */
+    ASSENT_ASSERT(server_shard_of(shard->server, &message->gtrid) == shard);
+    r = outcomes_read(shard->server, &message->gtrid, &record);
     if (r != 0 && (r != ASSENT_E_NOT_FOUND || !operate_presumes(shard->server, &message->gtrid)))
         return;
     if (message->kind == ASSENT_MSG_ACK) {

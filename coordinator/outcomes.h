@@ -14,7 +14,8 @@ struct server;
 struct shard;
 struct session;
 
-/* This coordinator's number, an incarnation it has had, a sequence it has handed out. */
+/* This coordinator's number, an incarnation it has had, a sequence it has handed out. Of the shard
+ * that it would belong to. */
 bool outcomes_is_ours(const struct shard *shard, const struct assent_gtrid *gtrid);
 /* 0, ASSENT_E_NOT_FOUND, or an error: there is a record and it cannot be read. */
 ASSENT_CHECKED int outcomes_read(const struct server *server, const struct assent_gtrid *gtrid,

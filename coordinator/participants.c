@@ -40,6 +40,11 @@ const char *participants_name(const struct server *server, uint32_t number)
     return p == NULL ? "?" : p->full;
 }
 
+struct session *participants_session(const struct participant *p, const struct shard *shard)
+{
+    return p->session->faces[shard->index];
+}
+
 bool participant_is_up(const struct participant *p)
 {
     return p->session != NULL && p->session->state == SESSION_UP;
@@ -60,10 +65,10 @@ const struct participant *participants_of_branch(const struct server *server,
     for (uint32_t i = 0; record != NULL && i < record->branch_count; i++)
         if (record->branches[i].number == branch) {
             found = participants_get(server, record->branches[i].participant);
-            return found != NULL && found->session == session ? found : NULL;
+            return found != NULL && found->session == session->home ? found : NULL;
         }
     for (const struct participant *p = first_of(server, session->name); p; p = p->namesake)
-        if (p->session == session && strcmp(p->resource, resource) == 0)
+        if (p->session == session->home && strcmp(p->resource, resource) == 0)
             found = p;
     return found;
 }
@@ -164,6 +169,7 @@ static void put(struct server *server, const struct participant *p)
     struct participant_record record = {.number = p->number};
     uint8_t key[PARTICIPANT_KEY_BYTES], value[PARTICIPANT_RECORD_BYTES_MAX];
     struct assent_put put = {
+        .consumer = p->session->shard->index,
         .table = ASSENT_TABLE_PARTICIPANT,
         .key = key,
         .key_size = sizeof(key),
@@ -272,6 +278,7 @@ int participants_register(struct server *server, struct session *session,
 {
     int r = check_resources(hello, error, error_size);
 
+    server_assert_held(server);
     if (r == 0)
         r = check_free(server, hello, error, error_size);
     if (r == 0)

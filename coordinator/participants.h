@@ -7,6 +7,9 @@
  * another log, is refused until the first connection is closed or has been silent for two
  * heartbeats; one of the same log that is older than was seen in this life of the coordinator is
  * refused.
+ *
+ * Who is connected changes only while all shards are held, so they read it without a lock. What
+ * only people are shown (away, holds, since) changes on the shard of the connection.
  */
 #ifndef ASSENT_COORDINATOR_PARTICIPANTS_H
 #define ASSENT_COORDINATOR_PARTICIPANTS_H
@@ -17,6 +20,7 @@
 
 struct server;
 struct session;
+struct shard;
 
 #define PARTICIPANT_FULL_MAX (2 * ASSENT_NAME_MAX + 1)
 
@@ -63,6 +67,9 @@ void participants_away(struct server *server, const struct session *session,
 void participants_down(struct server *server, struct session *session);
 
 struct participant *participants_get(const struct server *server, uint32_t number);
+/* Of one that is up: the session to send to from that shard. */
+struct session *participants_session(const struct participant *participant,
+                                     const struct shard *shard);
 bool participant_is_up(const struct participant *participant);
 /* "up", "away" (connected, but its resource takes no new branches), "holds" (connected, and holds
  * aborts back until the log is accepted) or "down". */

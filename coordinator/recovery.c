@@ -103,7 +103,7 @@ static bool visit(const void *key, size_t key_size, const void *value, size_t va
         report_damaged(server, key, key_size, status);
         return true;
     }
-    if (!keys_add(&server->shards[0].keys, record.key, &record.gtrid))
+    if (!keys_add(server_keys_of(server, record.key), record.key, &record.gtrid))
         assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=key");
     if (record.kind == ASSENT_COORD_RECORD_OUTCOME) {
         recent_add(&server_shard_of(server, &record.gtrid)->recent, &record.gtrid, 0);
@@ -119,8 +119,10 @@ static void finish(struct server *server)
 {
     const struct recovery *r = &server->recovery;
 
-    for (unsigned i = 0; i < server->shard_count; i++)
+    for (unsigned i = 0; i < server->shard_count; i++) {
         transactions_sort(&server->shards[i].transactions);
+        shard_flush(&server->shards[i]);
+    }
     assent_log(r->damaged > 0 ? ASSENT_LOG_WARN : ASSENT_LOG_INFO, "recovered",
                "outcomes=%llu resumed=%llu damaged=%llu participants=%u ms=%llu",
                (unsigned long long)r->outcomes, (unsigned long long)r->resumed,
@@ -136,15 +138,12 @@ static void schedule(struct server *server)
         assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=timer");
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *context)
+static void step(struct server *server)
 {
-    struct server *server = context;
     struct recovery *recovery = &server->recovery;
     uint64_t before = recovery->outcomes + recovery->resumed + recovery->damaged;
     int r;
 
-    (void)fd;
-    (void)what;
     r = assent_store_scan(
         server->store, ASSENT_TABLE_TRANSACTION, recovery->started ? recovery->cursor : NULL,
         recovery->started ? sizeof(recovery->cursor) : 0, STEP_RECORDS, visit, server);
@@ -156,6 +155,15 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     } else {
         schedule(server);
     }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    server_hold(context);
+    step(context);
+    server_release(context);
 }
 
 void recovery_start(struct server *server)

@@ -36,7 +36,7 @@ static void finish(struct relay *relay)
     if (t != NULL)
         t->works_pending--;
     if (relay->asker != NULL)
-        relay->asker->in_flight--;
+        session_count_asked(relay->asker, -1);
     evtimer_del(&relay->timer);
     HASH_DEL(relay->shard->relays.by_id, relay);
     free(relay);
@@ -87,12 +87,12 @@ static struct relay *add(struct shard *shard, struct session *asker, uint64_t re
         return NULL;
     }
     relay->shard = shard;
-    relay->id = ++shard->relays.last_id;
+    relay->id = shard->relays.last_id += shard->server->shard_count;
     relay->asker = asker;
     relay->request = request;
-    relay->answerer = p->session;
+    relay->answerer = participants_session(p, shard);
     snprintf(relay->name, sizeof(relay->name), "%s", p->full);
-    asker->in_flight++;
+    session_count_asked(asker, 1);
     evtimer_assign(&relay->timer, shard->base, on_timeout, relay);
     if (evtimer_add(&relay->timer, &wait) != 0)
         assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=timer");
@@ -115,7 +115,7 @@ void relays_work(struct shard *shard, struct session *asker, uint64_t request,
     t->works_pending++;
     assent_coord_work_message(&t->machine, &shard->server->coord, branch, assent_now_ms(),
                               &message);
-    driver_send(shard, p->session, t, &message, relay->id, work);
+    driver_send(shard, relay->answerer, t, &message, relay->id, work);
 }
 
 void relays_query(struct shard *shard, struct session *asker, uint64_t request,
@@ -130,7 +130,7 @@ void relays_query(struct shard *shard, struct session *asker, uint64_t request,
     wire.u.resource_query.resource = p->resource;
     wire.u.resource_query.kind = kind;
     wire.u.resource_query.command = command;
-    session_send(p->session, &wire);
+    session_send(relay->answerer, &wire);
 }
 
 static void answer_work(struct relay *relay, const struct assent_wire *wire)

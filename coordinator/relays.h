@@ -19,7 +19,7 @@ struct transaction;
 
 struct relays {
     struct relay *by_id;
-    uint64_t last_id;
+    uint64_t last_id; /* the shard's index modulo the number of shards */
 };
 
 /* Sends the work to the branch's participant. */

@@ -119,6 +119,7 @@ static void prune(struct server *server, const struct step *step)
 
     if (step->due_count == 0)
         return;
+    server_hold(server);
     /* The mark is queued before the deletions, so it is on disk no later than they are. */
     for (size_t i = 0; i < step->due_count; i++)
         if (gtrid_order(&step->due[i].gtrid) > retention->expired_below)
@@ -129,9 +130,11 @@ static void prune(struct server *server, const struct step *step)
                                              .flags = ASSENT_PUT_DELETE,
                                              .key = step->due[i].gtrid.bytes,
                                              .key_size = ASSENT_GTRID_BYTES});
-        keys_remove(&server->shards[0].keys, step->due[i].key, &step->due[i].gtrid);
+        keys_remove(server_keys_of(server, step->due[i].key), step->due[i].key,
+                    &step->due[i].gtrid);
     }
     server->shards[0].metrics.pruned += step->due_count;
+    server_release(server);
 }
 
 static void schedule(struct server *server, uint64_t ms)

@@ -17,15 +17,69 @@
 #define FLUSH_MS 200 /* at the end: for answers on their way out */
 #define LOOK_MS  10
 
+/* --- all shards --- */
+
+static void wake_all(void *context)
+{
+    struct server *server = context;
+
+    for (unsigned i = 0; i < server->shard_count; i++)
+        mailbox_wake(&server->shards[i].inbox);
+}
+
+/* A letter leads to others, but those that lead to none are soon all there are: a frame to what is
+ * sent back. */
+static void settle(struct server *server)
+{
+    for (bool any = true; any;) {
+        any = false;
+        for (unsigned i = 0; i < server->shard_count; i++)
+            shard_flush(&server->shards[i]);
+        for (unsigned i = 0; i < server->shard_count; i++)
+            any |= shard_deliver(&server->shards[i]);
+    }
+}
+
+void server_hold(struct server *server)
+{
+    if (server->shard_count == 1)
+        return;
+    hold_take(&server->hold, wake_all, server);
+    settle(server);
+}
+
+void server_release(struct server *server)
+{
+    if (server->shard_count > 1)
+        hold_release(&server->hold);
+}
+
+void server_assert_held(const struct server *server)
+{
+    ASSENT_ASSERT(server->shard_count == 1 || hold_is_mine());
+}
+
 uint64_t server_ended_below(const struct server *server)
 {
     const struct shard *shard = &server->shards[0];
-    uint64_t lowest = transactions_lowest(&shard->transactions);
-    uint64_t next = (uint64_t)server->coord.incarnation << 40 | shard->sequence;
+    uint64_t lowest, next;
 
+    if (server->shard_count > 1) {
+        lowest = numbers_ended_below(&server->numbers);
+        return lowest < server->damaged_lowest ? lowest : server->damaged_lowest;
+    }
+    lowest = transactions_lowest(&shard->transactions);
+    next = (uint64_t)server->coord.incarnation << 40 | shard->sequence;
     if (server->damaged_lowest < lowest)
         lowest = server->damaged_lowest;
     return lowest < next ? lowest : next;
+}
+
+uint64_t server_ended_below_now(struct server *server)
+{
+    if (server->shard_count > 1)
+        numbers_close_round(&server->numbers);
+    return server_ended_below(server);
 }
 
 struct shard *server_shard_of(struct server *server, const struct assent_gtrid *gtrid)
@@ -40,6 +94,30 @@ size_t server_transactions_count(const struct server *server)
     for (unsigned i = 0; i < server->shard_count; i++)
         count += transactions_count(&server->shards[i].transactions);
     return count;
+}
+
+struct keys *server_keys_of(struct server *server, const char *key)
+{
+    return &server->shards[keys_hash(key) % server->shard_count].keys;
+}
+
+size_t server_keys_count(const struct server *server)
+{
+    size_t count = 0;
+
+    for (unsigned i = 0; i < server->shard_count; i++)
+        count += keys_count(&server->shards[i].keys);
+    return count;
+}
+
+size_t server_work_bytes(const struct server *server)
+{
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < server->shard_count; i++)
+        bytes +=
+            atomic_load_explicit(&server->shards[i].transactions.work_bytes, memory_order_relaxed);
+    return bytes;
 }
 
 uint64_t server_unacknowledged(const struct server *server)
@@ -99,13 +177,10 @@ static void start_flushing(struct server *server)
     }
 }
 
-static void on_stop_timer(evutil_socket_t fd, short what, void *context)
+static void look_at_end(struct server *server)
 {
-    struct server *server = context;
     bool late = assent_now_ms() >= server->stage_end_ms;
 
-    (void)fd;
-    (void)what;
     if (!server->flushing && (late || !any_undecided(server))) {
         start_flushing(server);
         late = false;
@@ -114,6 +189,15 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *context)
         server_stop(server, ASSENT_EXIT_OK);
     else
         look_again(server);
+}
+
+static void on_stop_timer(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    server_hold(context);
+    look_at_end(context);
+    server_release(context);
 }
 
 static void on_stop_signal(evutil_socket_t signal, short what, void *context)
@@ -126,7 +210,9 @@ static void on_stop_signal(evutil_socket_t signal, short what, void *context)
         server_stop(server, ASSENT_EXIT_OK);
         return;
     }
+    server_hold(server);
     server->state = SERVER_DRAINING;
+    server_release(server);
     server->stage_end_ms = assent_now_ms() + server->options.drain_ms;
     assent_log(ASSENT_LOG_INFO, "draining", "signal=%d transactions=%zu ms=%llu", (int)signal,
                server_transactions_count(server), (unsigned long long)server->options.drain_ms);
@@ -146,9 +232,11 @@ static void on_reload_signal(evutil_socket_t signal, short what, void *context)
     if (assent_config_reload(&options_program, server->argc, server->argv, &fresh) != 0) {
         assent_log(ASSENT_LOG_ERROR, "reload_failed", "kept=old");
     } else {
+        server_hold(server);
         options_apply(&server->options, &fresh);
         options_setup_log(&server->options);
         server->coord = options_coord_config(&server->options, server->coord.incarnation);
+        server_release(server);
     }
     options_fini(&fresh);
 }
@@ -158,8 +246,13 @@ static void on_reload_signal(evutil_socket_t signal, short what, void *context)
 static void on_accepted(int fd, void *context)
 {
     struct server *server = context;
+    unsigned to = server->accepts++ % server->shard_count;
 
-    session_accept(&server->shards[0], fd);
+    if (to == 0)
+        session_accept(&server->shards[0], fd);
+    else
+        shard_post(&server->shards[0], to,
+                   &(struct letter){.kind = LETTER_ACCEPT, .size = sizeof(fd)}, &fd);
 }
 
 void server_recovered(struct server *server)
@@ -177,10 +270,11 @@ void server_recovered(struct server *server)
     }
     server->state = SERVER_SERVING;
     retention_start(server);
-    assent_log(ASSENT_LOG_INFO, "started", "listen=%s admin=%s id=%u incarnation=%u version=%s",
+    assent_log(ASSENT_LOG_INFO, "started",
+               "listen=%s admin=%s id=%u incarnation=%u version=%s threads=%u",
                assent_listener_address(server->listener),
                server->admin == NULL ? "none" : server->admin_address, (unsigned)options->id,
-               server->coord.incarnation, ASSENT_VERSION);
+               server->coord.incarnation, ASSENT_VERSION, server->shard_count);
 }
 
 /* Every gtrid of a log carries the coordinator's number, so the number stays with the log. */
@@ -231,6 +325,7 @@ static int open_log(struct server *server, char *error, size_t error_size)
         .unsafe_storage = options->unsafe_storage,
         .incarnation_min = (uint32_t)options->incarnation_min,
         /* A transaction has one write queued at a time; participants and retention have few. */
+        .consumers = server->shard_count,
         .queue_max = 4 * (size_t)options->transactions_max + options->participants_max + 65536,
     };
     int r = assent_store_open(&store, &server->store, error, error_size);
@@ -238,6 +333,7 @@ static int open_log(struct server *server, char *error, size_t error_size)
     if (r != 0)
         return r;
     server->coord = options_coord_config(options, assent_store_incarnation(server->store));
+    numbers_init(&server->numbers, server->shard_count, server->coord.incarnation);
     assent_random_bytes(&server->life, sizeof(server->life));
     r = keep_id(server, error, error_size);
     if (r == 0)
@@ -272,10 +368,10 @@ static bool open_loop(struct server *server)
     static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
 
     signal(SIGPIPE, SIG_IGN);
-    server->shards = calloc(1, sizeof(*server->shards));
+    server->shards = calloc(options_threads(&server->options), sizeof(*server->shards));
     if (server->shards == NULL)
         return false;
-    server->shard_count = 1;
+    server->shard_count = options_threads(&server->options);
     for (unsigned i = 0; i < server->shard_count; i++)
         if (!shard_open(&server->shards[i], server, i))
             return false;
@@ -331,11 +427,26 @@ static void free_event(struct event **event)
     *event = NULL;
 }
 
+/* From here on the first thread is the only one, and has all to itself. */
+static void stop_threads(struct server *server)
+{
+    atomic_store(&server->stopping, true);
+    hold_leave(&server->hold);
+    for (unsigned i = 0; i < server->shard_count; i++)
+        shard_join(&server->shards[i]);
+    hold_join(&server->hold);
+    server_hold(server);
+}
+
 static void fini(struct server *server)
 {
     server->state = SERVER_READING; /* nothing drains any more */
     recovery_stop(server);
     retention_stop(server);
+    stop_threads(server);
+    for (unsigned i = 0; i < server->shard_count; i++)
+        if (server->shards[i].base != NULL)
+            session_close_all(&server->shards[i]);
     for (unsigned i = 0; i < server->shard_count; i++)
         shard_stop(&server->shards[i]);
     operate_fini(server);
@@ -350,12 +461,16 @@ static void fini(struct server *server)
     for (unsigned i = 0; i < server->shard_count; i++)
         shard_close(&server->shards[i]);
     free(server->shards);
+    server_release(server);
+    hold_fini(&server->hold);
 }
 
 int server_run(struct server *server)
 {
     server->damaged_lowest = UINT64_MAX;
     server->started_ms = assent_now_ms();
+    hold_init(&server->hold);
+    hold_join(&server->hold);
     raise_file_limit(&server->options);
     server->exit_status = start(server);
     if (server->exit_status == ASSENT_EXIT_OK && event_base_dispatch(server->base) < 0)

@@ -9,6 +9,7 @@
 #define ASSENT_COORDINATOR_SERVER_H
 
 #include "census.h"
+#include "hold.h"
 #include "net.h"
 #include "operate.h"
 #include "options.h"
@@ -41,6 +42,10 @@ struct server {
     struct event_base *base; /* shard 0's, which has everything rare */
     struct shard *shards;
     unsigned shard_count;
+    struct hold hold;
+    struct numbers numbers; /* if there are several shards */
+    atomic_bool stopping;   /* the other threads are to end */
+    unsigned accepts;       /* connections are dealt out in turn */
     struct event *signals[3], *stop_timer;
     struct assent_store *store;
     struct assent_listener *listener;
@@ -52,11 +57,11 @@ struct server {
     uint64_t started_ms;
     struct participants participants;
     struct operations operations;
-    uint64_t life;       /* random: two that have the same incarnation are told apart */
-    uint64_t audit_last; /* number of the last record of a manual act */
-    uint64_t told_below; /* server_ended_below() when all participants were told */
-    bool restored;       /* a participant has seen this log further on than it is */
-    uint32_t accepted;   /* what was lost before this incarnation is accepted */
+    uint64_t life;               /* random: two that have the same incarnation are told apart */
+    uint64_t audit_last;         /* number of the last record of a manual act */
+    _Atomic uint64_t told_below; /* server_ended_below() when all participants were told */
+    bool restored;               /* a participant has seen this log further on than it is */
+    uint32_t accepted;           /* what was lost before this incarnation is accepted */
     struct recovery recovery;
     struct retention retention;
 };
@@ -68,12 +73,28 @@ void server_recovered(struct server *server);
 /* Ends the loop; the process exits with this status. */
 void server_stop(struct server *server, int status);
 
-/* All transactions of this log with a lower order have ended and are on record. */
+/*
+ * The calling thread has all shards to itself until it lets them go, and nothing is under way
+ * between them. For the beginning of an event, before anything is looked at: what has come for any
+ * shard is dealt with first. With one shard there is nothing to do.
+ */
+void server_hold(struct server *server);
+void server_release(struct server *server);
+void server_assert_held(const struct server *server);
+
+/* All transactions of this log with a lower order have ended and are on record. Any thread. It may
+ * be a few numbers behind; _now(), which is not for every transaction, is not. */
 uint64_t server_ended_below(const struct server *server);
+uint64_t server_ended_below_now(struct server *server);
 /* The shard that has this transaction, or would have it. */
 struct shard *server_shard_of(struct server *server, const struct assent_gtrid *gtrid);
-/* Over all shards. */
+/* The index that has this key, or would have it. */
+struct keys *server_keys_of(struct server *server, const char *key);
+/* Over all shards, by any of them. */
 size_t server_transactions_count(const struct server *server);
+size_t server_keys_count(const struct server *server);
+size_t server_work_bytes(const struct server *server);
+/* Over all shards, while they are held. */
 uint64_t server_unacknowledged(const struct server *server);
 
 #endif

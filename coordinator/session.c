@@ -11,6 +11,7 @@
 #include "driver.h"
 #include "inspect.h"
 #include "relays.h"
+#include "routes.h"
 #include "server.h"
 
 void session_send(struct session *session, const struct assent_wire *wire)
@@ -27,15 +28,17 @@ void session_send(struct session *session, const struct assent_wire *wire)
                    assent_wire_name(wire->kind), assent_error_name(r));
         return;
     }
-    r = size > shard->server->options.frame_bytes_max
-            ? ASSENT_E_TOO_BIG
-            : assent_conn_send(session->conn, shard->frame, size);
+    if (size > shard->server->options.frame_bytes_max)
+        r = ASSENT_E_TOO_BIG;
+    else if (session->conn != NULL)
+        r = assent_conn_send(session->conn, shard->frame, size);
+    else
+        routes_send(session, shard->frame, size);
     /* Full output ends the connection by itself: a slow reader asks again when it is back. The end
      * is logged once, however many answers are left unsent. */
     if (r != 0 && r != ASSENT_E_CLOSED && r != ASSENT_E_LIMIT)
         assent_log(ASSENT_LOG_WARN, "send_failed", "peer=%s kind=%s bytes=%zu error=%s",
-                   assent_conn_peer(session->conn), assent_wire_name(wire->kind), size,
-                   assent_error_name(r));
+                   session_peer(session), assent_wire_name(wire->kind), size, assent_error_name(r));
     if (r == ASSENT_E_TOO_BIG && wire->request != 0 && wire->kind != ASSENT_WIRE_REFUSAL)
         session_refuse(session, wire->request, r, "the answer of %zu bytes is longer than a frame",
                        size);
@@ -63,8 +66,8 @@ void session_refuse(struct session *session, uint64_t request, int error, const 
     text_mend(text);
     metrics_count_refusal(&session->shard->metrics, error);
     assent_log(ASSENT_LOG_DEBUG, "refused", "peer=%s name=%s error=%s text=%s",
-               assent_conn_peer(session->conn), assent_log_quote(session->name),
-               assent_error_name(error), assent_log_quote(text));
+               session_peer(session), assent_log_quote(session->name), assent_error_name(error),
+               assent_log_quote(text));
     send_refusal(session, request, error, text);
 }
 
@@ -82,23 +85,39 @@ void session_answer(struct session *session, uint64_t request, const struct answ
     session_send(session, &wire);
 }
 
+size_t session_output_bytes(const struct session *session)
+{
+    if (session->conn != NULL)
+        return assent_conn_output_bytes(session->conn);
+    return atomic_load_explicit(&session->home->output_bytes, memory_order_relaxed) +
+           atomic_load_explicit(&session->home->mailed_bytes, memory_order_relaxed);
+}
+
+const char *session_peer(const struct session *session)
+{
+    return assent_conn_peer(session->home->conn);
+}
+
+void session_count_asked(struct session *session, int by)
+{
+    atomic_fetch_add_explicit(&session->home->in_flight, (uint32_t)by, memory_order_relaxed);
+}
+
 bool session_may_ask(struct session *session, uint64_t request)
 {
-    if (session->in_flight < session->shard->server->options.requests_max)
+    uint32_t in_flight = atomic_load_explicit(&session->home->in_flight, memory_order_relaxed);
+
+    if (in_flight < session->shard->server->options.requests_max)
         return true;
     session_refuse(session, request, ASSENT_E_LIMIT,
-                   "%u requests of this connection wait already (requests_max)",
-                   session->in_flight);
+                   "%u requests of this connection wait already (requests_max)", in_flight);
     return false;
 }
 
 bool session_wait(struct session *session, struct transaction *t, uint64_t request, bool until_end)
 {
-    struct waiter *waiter;
+    struct waiter *waiter = malloc(sizeof(*waiter));
 
-    if (!session_may_ask(session, request))
-        return false;
-    waiter = malloc(sizeof(*waiter));
     if (waiter == NULL) {
         session_refuse(session, request, ASSENT_E_NOMEM, "out of memory");
         return false;
@@ -107,7 +126,7 @@ bool session_wait(struct session *session, struct transaction *t, uint64_t reque
         .transaction = t, .session = session, .request = request, .until_end = until_end};
     TAILQ_INSERT_TAIL(&t->waiters, waiter, of_transaction);
     TAILQ_INSERT_TAIL(&session->waiters, waiter, of_session);
-    session->in_flight++;
+    session_count_asked(session, 1);
     return true;
 }
 
@@ -115,7 +134,7 @@ void session_wait_over(struct waiter *waiter)
 {
     TAILQ_REMOVE(&waiter->transaction->waiters, waiter, of_transaction);
     TAILQ_REMOVE(&waiter->session->waiters, waiter, of_session);
-    waiter->session->in_flight--;
+    session_count_asked(waiter->session, -1);
     free(waiter);
 }
 
@@ -133,29 +152,56 @@ void session_disown(struct transaction *t)
     t->owner = NULL;
 }
 
-/* Takes the session out of everything that knows it. Its transactions that did not ask to commit
- * are rolled back: nobody is left who could. */
-static void let_go(struct session *session)
+/* Takes a session or a face out of everything that knows it on its shard. Its transactions that did
+ * not ask to commit are rolled back: nobody is left who could. */
+static void let_go_here(struct session *session)
 {
     struct shard *shard = session->shard;
 
-    if (session->state == SESSION_LEAVING)
-        return;
     session->state = SESSION_LEAVING;
     handover_stop(session);
     while (!TAILQ_EMPTY(&session->waiters))
         session_wait_over(TAILQ_FIRST(&session->waiters));
-    if (session->role == ASSENT_ROLE_PARTICIPANT) {
-        participants_down(shard->server, session);
+    if (session->role == ASSENT_ROLE_PARTICIPANT)
         relays_participant_gone(shard, session);
-    }
     relays_asker_gone(shard, session);
-    operate_asker_gone(shard->server, session);
     while (!TAILQ_EMPTY(&session->owned)) {
         struct transaction *t = TAILQ_FIRST(&session->owned);
 
         session_disown(t);
         driver_application_gone(shard, t);
+    }
+}
+
+/* Whether its end concerns more than its own shard, so that all have to be held. */
+static bool is_known_elsewhere(const struct session *session)
+{
+    return session->role == ASSENT_ROLE_PARTICIPANT || session->known_elsewhere;
+}
+
+static void let_go(struct session *session)
+{
+    struct server *server = session->shard->server;
+
+    if (session->state == SESSION_LEAVING)
+        return;
+    session->state = SESSION_LEAVING;
+    if (is_known_elsewhere(session)) {
+        server_assert_held(server);
+        operate_asker_gone(server, session);
+        participants_down(server, session);
+    }
+    for (unsigned i = 0; i < server->shard_count; i++)
+        if (session->faces[i] != NULL)
+            let_go_here(session->faces[i]);
+    for (unsigned i = 0; i < server->shard_count; i++) {
+        struct session *face = session->faces[i];
+
+        if (face == NULL || face == session)
+            continue;
+        TAILQ_REMOVE(&face->shard->sessions, face, link);
+        session->faces[i] = NULL;
+        free(face);
     }
 }
 
@@ -174,9 +220,10 @@ static void free_session(struct session *session)
 
 void session_close(struct session *session, int error, const char *text)
 {
+    ASSENT_ASSERT(session->conn != NULL);
     assent_log(ASSENT_LOG_WARN, "session_closed", "peer=%s name=%s error=%s detail=%s",
-               assent_conn_peer(session->conn), assent_log_quote(session->name),
-               assent_error_name(error), assent_log_quote(text));
+               session_peer(session), assent_log_quote(session->name), assent_error_name(error),
+               assent_log_quote(text));
     metrics_count_refusal(&session->shard->metrics, error);
     send_refusal(session, 0, error, text);
     assent_conn_close_after_flush(session->conn);
@@ -185,9 +232,13 @@ void session_close(struct session *session, int error, const char *text)
 
 void session_close_all(struct shard *shard)
 {
-    struct session *session;
+    struct session *session, *next;
 
-    while ((session = TAILQ_FIRST(&shard->sessions)) != NULL) {
+    for (session = TAILQ_FIRST(&shard->sessions); session != NULL; session = next) {
+        next = TAILQ_NEXT(session, link);
+        /* Those of this shard's connections go with them, others with their homes. */
+        if (session->conn == NULL)
+            continue;
         assent_conn_close(session->conn);
         free_session(session);
     }
@@ -223,11 +274,11 @@ void session_up(struct session *session)
     send_hello(session);
     assent_conn_established(session->conn, participant);
     assent_log(participant ? ASSENT_LOG_INFO : ASSENT_LOG_DEBUG, "connected",
-               "peer=%s role=%s name=%s incarnation=%u", assent_conn_peer(session->conn),
+               "peer=%s role=%s name=%s incarnation=%u", session_peer(session),
                participant ? "participant" : "application", assent_log_quote(session->name),
                session->incarnation);
-    if (participant)
-        handover_start(session);
+    for (unsigned i = 0; participant && i < session->shard->server->shard_count; i++)
+        handover_start(routes_face(session, &session->shard->server->shards[i]));
 }
 
 static void on_hello(struct session *session, const struct assent_wire *wire)
@@ -339,19 +390,9 @@ static void from_application(struct session *session, const struct assent_wire *
     }
 }
 
-static void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size, void *context)
+void session_take(struct session *session, const struct assent_wire *wire)
 {
-    struct session *session = context;
-    struct shard *shard = session->shard;
-    struct assent_wire *wire = &shard->wire;
-    char error[ASSENT_REASON_MAX + 1];
-    int r;
-
-    (void)conn;
-    r = assent_wire_decode(data, size, shard->arena, wire, error, sizeof(error));
-    if (r != 0)
-        session_close(session, r, error);
-    else if (session->state == SESSION_NEW && wire->kind == ASSENT_WIRE_HELLO)
+    if (session->state == SESSION_NEW && wire->kind == ASSENT_WIRE_HELLO)
         on_hello(session, wire);
     else if (session->state == SESSION_NEW)
         not_allowed(session, wire);
@@ -361,20 +402,52 @@ static void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size,
         from_application(session, wire);
 }
 
+void session_take_frame(struct session *session, const uint8_t *data, size_t size)
+{
+    struct shard *shard = session->shard;
+    char error[ASSENT_REASON_MAX + 1];
+    int r = assent_wire_decode(data, size, shard->arena, &shard->wire, error, sizeof(error));
+
+    if (r != 0)
+        session_close(session, r, error);
+    else
+        session_take(session, &shard->wire);
+}
+
+static void on_frame(struct assent_conn *conn, const uint8_t *data, size_t size, void *context)
+{
+    struct session *session = context;
+
+    (void)conn;
+    if (session->shard->server->shard_count == 1)
+        session_take_frame(session, data, size);
+    else
+        routes_frame(session, data, size);
+}
+
 static void on_closed(struct assent_conn *conn, int error, const char *detail, void *context)
 {
     struct session *session = context;
+    struct server *server = session->shard->server;
     bool worth_a_line = session->role == ASSENT_ROLE_PARTICIPANT || error != ASSENT_E_CLOSED;
     enum assent_log_level level = error == ASSENT_E_LIMIT ? ASSENT_LOG_WARN
                                   : worth_a_line          ? ASSENT_LOG_INFO
                                                           : ASSENT_LOG_DEBUG;
+    bool held = is_known_elsewhere(session);
 
+    if (held)
+        server_hold(server);
     /* One that we closed has had its line. */
     if (session->state != SESSION_LEAVING)
         assent_log(level, "disconnected", "peer=%s name=%s error=%s detail=%s",
                    assent_conn_peer(conn), assent_log_quote(session->name),
                    assent_error_name(error), assent_log_quote(detail));
+    let_go(session);
+    /* Nothing that is under way may name it any more. */
+    ASSENT_ASSERT(session->mailed_bytes == 0);
     free_session(session);
+    if (held)
+        server_release(server);
 }
 
 static void ping(struct session *session)
@@ -386,7 +459,7 @@ static void ping(struct session *session)
     wire.u.ping.position = stats.position;
     wire.u.ping.accepted = session->shard->server->accepted;
     wire.u.ping.has_ended_below = true;
-    wire.u.ping.ended_below = gtrid_of_order(server_ended_below(session->shard->server),
+    wire.u.ping.ended_below = gtrid_of_order(server_ended_below_now(session->shard->server),
                                              (uint16_t)session->shard->server->options.id);
     session_send(session, &wire);
 }
@@ -401,14 +474,21 @@ void session_ping_participants(struct shard *shard)
 {
     struct session *session;
 
-    shard->server->told_below = server_ended_below(shard->server);
     TAILQ_FOREACH (session, &shard->sessions, link)
         if (session->state == SESSION_UP && session->role == ASSENT_ROLE_PARTICIPANT)
             ping(session);
 }
 
+static void on_written(struct assent_conn *conn, void *context)
+{
+    (void)conn;
+    routes_note_output(context);
+}
+
 static const struct assent_conn_handler session_handler = {
     .frame = on_frame, .closed = on_closed, .heartbeat = on_heartbeat};
+static const struct assent_conn_handler shared_handler = {
+    .frame = on_frame, .closed = on_closed, .heartbeat = on_heartbeat, .written = on_written};
 
 void session_accept(struct shard *shard, int fd)
 {
@@ -422,9 +502,12 @@ void session_accept(struct shard *shard, int fd)
         return;
     }
     session->shard = shard;
+    session->home = session->faces[shard->index] = session;
     TAILQ_INIT(&session->waiters);
     TAILQ_INIT(&session->owned);
-    r = assent_conn_new(shard->base, fd, &limits, &session_handler, session, &session->conn);
+    r = assent_conn_new(shard->base, fd, &limits,
+                        shard->server->shard_count > 1 ? &shared_handler : &session_handler,
+                        session, &session->conn);
     if (r != 0) {
         assent_log(ASSENT_LOG_WARN, "accept_failed", "error=%s", assent_error_name(r));
         free(session);

@@ -12,6 +12,7 @@
 
 #include "codec.h"
 #include "handover.h"
+#include "numbers.h"
 #include "transactions.h"
 
 struct shard;
@@ -22,12 +23,19 @@ enum session_state { SESSION_NEW, SESSION_REGISTERING, SESSION_UP, SESSION_LEAVI
 struct session {
     TAILQ_ENTRY(session) link;
     struct shard *shard;
-    struct assent_conn *conn;
+    struct session *home; /* itself; or it is a face (routes.h), then whose */
+    struct session
+        *faces[SHARDS_MAX];   /* of a home: of each shard that knows it; itself among them */
+    struct assent_conn *conn; /* NULL: a face */
     enum session_state state;
     enum assent_role role;
     char name[ASSENT_NAME_MAX + 1];
     uint32_t incarnation;
-    uint32_t in_flight; /* requests that wait for an answer */
+    bool known_elsewhere; /* a home: more than its own shard may know it */
+    /* Of a home, for its faces as well: requests that wait for an answer; what its connection has
+     * queued, as far as its faces need to know; what is under way to it by letters. */
+    _Atomic uint32_t in_flight;
+    atomic_size_t output_bytes, mailed_bytes;
     struct waiters waiters;
     struct owned_transactions owned;
     struct handover handover;
@@ -52,14 +60,23 @@ void session_close(struct session *session, int error, const char *text);
 /* Closes every session, unsent output is dropped. */
 void session_close_all(struct shard *shard);
 
+/* A frame that concerns this session's shard, or one that has been read. */
+void session_take_frame(struct session *session, const uint8_t *data, size_t size);
+void session_take(struct session *session, const struct assent_wire *wire);
 void session_send(struct session *session, const struct assent_wire *wire);
+/* What is on its way out; "127.0.0.1:40312". Of a face: its home's. */
+size_t session_output_bytes(const struct session *session);
+const char *session_peer(const struct session *session);
+/* So many more requests wait for an answer, or fewer. */
+void session_count_asked(struct session *session, int by);
 /* Refuses one request. */
 void session_refuse(struct session *session, uint64_t request, int error, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void session_answer(struct session *session, uint64_t request, const struct answer *answer);
 
-/* The request is answered when the transaction is decided, or has ended. False: the limit of
- * requests is reached, or there is no memory; the request has been refused. */
+/* The request is answered when the transaction is decided, or has ended. Whoever calls has asked
+ * session_may_ask() before anything began: on another shard the limit may be reached since. False:
+ * there is no memory; the request has been refused. */
 bool session_wait(struct session *session, struct transaction *transaction, uint64_t request,
                   bool until_end);
 void session_wait_over(struct waiter *waiter);

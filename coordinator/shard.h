@@ -1,21 +1,31 @@
 /*
  * shard.h: one event loop and what belongs to it alone: transactions, keys, the connections it was
  * given. Deliberately not here: what the process has once (server.h).
+ *
+ * Shard 0's loop is the process's first thread, and has what is rare as well; the others have a
+ * thread each. A transaction belongs to the shard that its sequence names (modulo their number), a
+ * key to the one that its hash names, and a transaction with a key is begun there. What concerns
+ * another shard is sent to it by letter. Nothing of another shard is touched but while all are held
+ * (hold.h), and the counts that say so.
+ *
+ * Life: open -> start (the log is open) -> its thread runs until the server stops -> stop -> close.
  */
 #ifndef ASSENT_COORDINATOR_SHARD_H
 #define ASSENT_COORDINATOR_SHARD_H
 
+#include <pthread.h>
+
 #include "codec.h"
 #include "keys.h"
+#include "mailbox.h"
 #include "metrics.h"
+#include "numbers.h"
 #include "relays.h"
 #include "sent_points.h"
 #include "session.h"
 #include "transactions.h"
 
 struct server;
-
-#define SHARDS_MAX 16
 
 /* The transactions that ended last, for listings. */
 #define RECENT_MAX 1024
@@ -33,7 +43,15 @@ struct shard {
     unsigned index;
     struct event_base *base;
     struct event *store_event;
-    uint64_t sequence; /* of the next gtrid */
+    pthread_t thread; /* not of shard 0 */
+    bool has_thread;
+
+    struct mailbox inbox;
+    struct letter_bag *out[SHARDS_MAX]; /* written in this turn of the loop, by shard */
+    struct event *wake_event, *flush_event;
+    bool flush_due;
+
+    uint64_t sequence; /* of the next gtrid, if this is the only shard */
     struct transactions transactions;
     struct keys keys;
     struct relays relays;
@@ -57,12 +75,29 @@ struct shard {
 
 /* The loop and its tables, before the log is open. False: no memory, or no descriptors. */
 ASSENT_CHECKED bool shard_open(struct shard *shard, struct server *server, unsigned index);
-/* The log is open: hears of its writes. */
+/* The log is open: hears of its writes, and runs unless it is shard 0. */
 ASSENT_CHECKED bool shard_start(struct shard *shard);
-/* Ends what is under way and listens to the log no more; then the log can be closed. */
+/* The server is stopping: waits for its thread. */
+void shard_join(struct shard *shard);
+/* Its sessions are closed: listens to the log no more; then the log can be closed. */
 void shard_stop(struct shard *shard);
 /* Also one that was never opened. */
 void shard_close(struct shard *shard);
+
+/* Between two events: waits if another thread is to hold all shards. */
+void shard_park_if_wanted(struct shard *shard);
+/* Sends a letter at the end of this turn of the loop. */
+void shard_post(struct shard *shard, unsigned to, const struct letter *letter, const void *bytes);
+/* Hands over what was written in this turn, and after it says what has ended. */
+void shard_flush(struct shard *shard);
+/* Deals with all letters that have come in; false: there are none. */
+bool shard_deliver(struct shard *shard);
+
+/* The sequence of a new transaction, and whether one was given or left out. */
+uint64_t shard_take_sequence(struct shard *shard);
+bool shard_has_given(const struct shard *shard, uint64_t sequence);
+/* A transaction has left the table. */
+void shard_note_ended(struct shard *shard);
 
 /* Whether nothing is queued on any of its connections (context: the shard). */
 bool shard_output_is_out(void *context);

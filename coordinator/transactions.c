@@ -49,9 +49,16 @@ void transactions_fini(struct transactions *table)
         assent_pool_fini(&table->pools[i]);
 }
 
+/* By the owner: no other thread writes in between. */
+static void add_to(atomic_size_t *total, size_t by)
+{
+    atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
+
 size_t transactions_count(const struct transactions *table)
 {
-    return HASH_COUNT(table->by_order);
+    return atomic_load_explicit(&table->count, memory_order_relaxed);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)
@@ -95,6 +102,7 @@ struct transaction *transactions_add(struct transactions *table, const struct as
     TAILQ_INIT(&t->waiters);
     evtimer_assign(&t->timer, table->base, on_timer, t);
     HASH_ADD(hh, table->by_order, order, sizeof(t->order), t);
+    add_to(&table->count, 1);
     table->unsorted |= t->order < table->highest;
     if (t->order > table->highest)
         table->highest = t->order;
@@ -128,6 +136,7 @@ void transactions_remove(struct transaction *t)
     transactions_set_text(&t->traceparent, "");
     transactions_set_text(&t->reason_text, "");
     HASH_DEL(table->by_order, t);
+    add_to(&table->count, (size_t)-1);
     assent_pool_give(&table->pools[class], t);
 }
 
@@ -214,7 +223,7 @@ bool transactions_hold_work(struct transaction *t, uint32_t branch, const void *
     memcpy(b->work, work, size);
     b->work_size = size;
     t->work_bytes += size;
-    t->table->work_bytes += size;
+    add_to(&t->table->work_bytes, size);
     return true;
 }
 
@@ -227,6 +236,6 @@ void transactions_release_work(struct transaction *t)
         t->branches[i].work = NULL;
         t->branches[i].work_size = 0;
     }
-    t->table->work_bytes -= t->work_bytes;
+    add_to(&t->table->work_bytes, -t->work_bytes);
     t->work_bytes = 0;
 }

@@ -10,6 +10,7 @@
 #ifndef ASSENT_COORDINATOR_TRANSACTIONS_H
 #define ASSENT_COORDINATOR_TRANSACTIONS_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include <event2/event.h>
@@ -78,7 +79,8 @@ struct transactions {
     uint64_t highest;             /* order of all that were added */
     bool unsorted;
     struct assent_pool pools[BRANCH_SIZES];
-    size_t work_bytes; /* held by all of them */
+    /* Changed by the owner alone; any thread may read them. */
+    atomic_size_t count, work_bytes; /* work_bytes: held by all of them */
     struct event_base *base;
     void (*due)(struct transaction *transaction, void *context);
     void *context;

@@ -248,6 +248,8 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     enter(conn);
     if (conn->state == OPEN || conn->state == FLUSHING)
         write_queued(conn);
+    if (conn->handler->written != NULL && conn->state != CLOSED)
+        conn->handler->written(conn, conn->context);
     if (conn->state == FAILED) {
         conn->state = CLOSED;
         if (conn->handler->closed != NULL)

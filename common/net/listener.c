@@ -9,6 +9,7 @@
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <netdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@
 struct assent_listener {
     struct evconnlistener *socket;
     struct event *resume;
-    uint32_t connections, connections_max;
+    _Atomic uint32_t connections; /* fewer by whoever releases */
+    uint32_t connections_max;
     void (*accepted)(int fd, void *context);
     void *context;
     char address[ASSENT_SOCKET_NAME_MAX + 1];
@@ -157,8 +159,9 @@ void assent_listener_close(struct assent_listener *listener)
 
 void assent_listener_released(struct assent_listener *listener)
 {
-    ASSENT_ASSERT(listener->connections > 0);
-    listener->connections--;
+    uint32_t before = atomic_fetch_sub(&listener->connections, 1);
+
+    ASSENT_ASSERT(before > 0);
 }
 
 const char *assent_listener_address(const struct assent_listener *listener)

@@ -35,6 +35,8 @@ struct assent_conn_handler {
     void (*closed)(struct assent_conn *conn, int error, const char *detail, void *context);
     /* Every heartbeat_ms once established, the first up to half of that earlier: send something. */
     void (*heartbeat)(struct assent_conn *conn, void *context);
+    /* Output has left, or tried to: see assent_conn_output_bytes(). May be NULL. */
+    void (*written)(struct assent_conn *conn, void *context);
 };
 
 /* Takes fd (non-blocking, connected) in every case. */
@@ -78,7 +80,8 @@ ASSENT_CHECKED int assent_listener_open(struct event_base *base, const char *add
                                         struct assent_listener **ret_listener, char *error,
                                         size_t error_size);
 void assent_listener_close(struct assent_listener *listener);
-void assent_listener_released(struct assent_listener *listener); /* one connection ended */
+/* One connection ended. Any thread. */
+void assent_listener_released(struct assent_listener *listener);
 /* "127.0.0.1:7372" with the real port; owned by the listener. */
 const char *assent_listener_address(const struct assent_listener *listener);
 
