@@ -232,6 +232,8 @@ def test_branch_lost_in_a_restore_is_seen(cluster, kind, own_server):
     own_server.stop()
     copy = own_server.copy_to("copy")
     own_server.start()
+    for agent in cluster.agents.values():  # none of them has a session that it takes for alive
+        agent.restart()
     key = banks.stop_in_doubt(decided=True)
     own_server.kill()
     own_server.put_back(copy)
