@@ -123,13 +123,6 @@ mutants() {
         --junit "$out/logs/mutants.xml"
 }
 
-# What crosses between event loops: a chosen set with four of them.
-threads() {
-    ASSENT_THREADS=4 pytests threads gcc 2 -n "$waiting_jobs" \
-        tests/integration/test_{asking,coordinator_protocol,crash_points,durable_reply}.py \
-        tests/integration/test_{handover,operations,operator,recovery,transactions}.py
-}
-
 # Instructions of the hot paths against the recorded ones.
 paths() {
     ninja -C "$out/release" tests/bench/paths && ASSENT_BUILD=$out/release tests/bench/paths.py
@@ -154,13 +147,15 @@ stage replay replay
 stage model model
 stage mutants mutants
 export ASSENT_CYCLES=$cycles ASSENT_REPLIES=$replies
-stage threads threads
 stage threads-tsan pytests threads-tsan tsan 5 tests/integration/test_threads.py
 stage integration pytests integration gcc 2 -n "$waiting_jobs" tests/integration
 export ASSENT_CYCLES=$((cycles / 2)) ASSENT_REPLIES=$((replies / 5))
 # Left out: what AddressSanitizer makes impossible, and no other stage leaves out (marker "plain").
+# The stage before had as many event loops as the cores make usual, this one has four.
+export ASSENT_THREADS=4
 stage integration-asan pytests integration-asan asan 4 -n "$waiting_jobs" -m "not plain" \
     tests/integration
+unset ASSENT_THREADS
 stage release-smoke pytests release-smoke release 1 tests/integration/test_smoke.py
 stage paths paths
 stage lint pytests lint gcc 1 -n "$jobs" tests/lint

@@ -10,7 +10,14 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "poison.h"
+#include "watched.h"
+
+#ifdef ASSENT_WATCHED
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size)   ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
 
 /* Pages kept from one message to the next; what a rare large message took goes back. */
 #define KEPT_BYTES ((size_t)1 << 20)

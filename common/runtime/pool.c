@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "poison.h"
+#include "watched.h"
 
 /* Kept at most; what a rare peak took goes back. Nothing is kept where AddressSanitizer is to see
  * that memory is used after it was given back. */

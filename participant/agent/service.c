@@ -162,8 +162,10 @@ static uint64_t scan_period_ms(struct agent_resource *resource)
 {
     struct assent_participant *agent = resource->agent;
     uint64_t period_ms = (uint64_t)SOON_MS << resource->service.scans;
+    bool first_life =
+        assent_store_incarnation(agent->store) == assent_store_first_incarnation(agent->store);
 
-    if (assent_store_incarnation(agent->store) == 1 || period_ms >= agent->options.recover_ms)
+    if (first_life || period_ms >= agent->options.recover_ms)
         return agent->options.recover_ms;
     resource->service.scans++;
     return period_ms;

@@ -45,6 +45,9 @@ CURVES = {
     "payload": ("payload", [0, 256, 1024, 4096, 16384, 65536], {}),
 }
 CEILINGS = [{"in_flight": 1, "branches": 2}, {"in_flight": 1, "branches": 64}]
+# The most of these against the usual, one right after the other in each turn: the speed of a
+# machine that others use as well differs from minute to minute.
+COMPARED = ("idle", "kept")
 HALF_RATE_IN_FLIGHT = 1024
 IN_DOUBT = [10, 1000, 10_000, 100_000, 1_000_000]
 LOOKUPS_IN = [10, 10_000, 1_000_000]
@@ -79,6 +82,9 @@ class Plan:
         for what, values, others in self.curves.values():
             for value in values:
                 self.points[point({**others, what: value})] = words(**others, **{what: value})
+        for what in COMPARED:
+            self.points["without", what] = words()
+            self.points["with", what] = words(**{what: self.curves[what][1][-1]})
         for values in self.ceilings:
             self.points["ceiling", *point(values)] = [*words(**values), "--ceiling"]
         self.points["half rate"] = [*words(in_flight=self.half_rate_in_flight), "--ceiling",
@@ -148,6 +154,12 @@ def measure(plan, options):
     for curve, (what, values, others) in plan.curves.items():
         found["curves"][curve] = [{"x": value, **row(runs[point({**others, what: value})])}
                                   for value in values]
+    found["compared"] = {
+        what: {"x": plan.curves[what][1][-1],
+               "of_usual": rounded(statistics.median(
+                   loaded["tx_per_s"] / bare["tx_per_s"] for loaded, bare
+                   in zip(runs["with", what], runs["without", what])))}
+        for what in COMPARED}
     found["ceilings"] = [{**values, **row(runs["ceiling", *point(values)])}
                          for values in plan.ceilings]
     half = runs["half rate"]
