@@ -277,6 +277,10 @@ void session_up(struct session *session)
                "peer=%s role=%s name=%s incarnation=%u", session_peer(session),
                participant ? "participant" : "application", assent_log_quote(session->name),
                session->incarnation);
+    /* Whatever it takes part in from now on has a higher sequence than what its life before knew:
+     * with the first of these that it forgets, it drops all that is left of those. */
+    if (participant && session->shard->server->shard_count > 1)
+        numbers_close_round(&session->shard->server->numbers);
     for (unsigned i = 0; participant && i < session->shard->server->shard_count; i++)
         handover_start(routes_face(session, &session->shard->server->shards[i]));
 }
