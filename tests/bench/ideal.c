@@ -15,9 +15,9 @@
 struct client {
     const struct ideal_run *run;
     struct ideal_loop *loop;
-    uint64_t *begun_us; /* by place */
-    uint64_t next_number, answered;
-    double next_us; /* open loop: when the next is to begin */
+    uint64_t *begun_us;   /* by place; 0: it is free */
+    uint64_t next_number; /* open loop, as the next */
+    double next_us;       /* when it is to begin */
     bool measuring;
     struct bench_latencies latencies;
 };
@@ -32,11 +32,16 @@ static bool is_open(const struct client *client)
     return client->run->interval_us > 0;
 }
 
-static void request(struct client *client, uint64_t now_us)
+static uint64_t *place_of(struct client *client, uint64_t number)
 {
-    uint64_t number = client->run->in_flight + client->next_number++;
+    return &client->begun_us[number % client->run->in_flight];
+}
+
+static void request(struct client *client, uint64_t number, uint64_t now_us)
+{
     size_t place = number % client->run->in_flight;
 
+    ASSENT_ASSERT(client->begun_us[place] == 0);
     client->begun_us[place] = now_us;
     ideal_loop_send(client->loop, place % client->run->connections, &client->run->messages->request,
                     number);
@@ -48,22 +53,21 @@ static void answered(uint64_t number, enum assent_message_kind kind, void *conte
     uint64_t now_us = assent_now_us();
 
     (void)kind;
-    client->answered++;
+    ASSENT_ASSERT(*place_of(client, number) != 0);
     if (client->measuring)
-        bench_latencies_add(&client->latencies,
-                            now_us - client->begun_us[number % client->run->in_flight]);
+        bench_latencies_add(&client->latencies, now_us - *place_of(client, number));
+    *place_of(client, number) = 0;
     if (!is_open(client))
-        request(client, now_us);
+        request(client, number + client->run->in_flight, now_us);
 }
 
-/* Begins what is due, as far as there are places. */
+/* Begins what is due, as far as its places are free. */
 static void begin_due(struct client *client)
 {
     double now_us = (double)assent_now_us();
 
-    while (client->next_us <= now_us &&
-           client->next_number - client->answered < client->run->in_flight) {
-        request(client, (uint64_t)client->next_us);
+    while (client->next_us <= now_us && *place_of(client, client->next_number) == 0) {
+        request(client, client->next_number++, (uint64_t)client->next_us);
         client->next_us += client->run->interval_us;
     }
 }
@@ -99,9 +103,10 @@ static int measure(const struct ideal_run *run, struct bench_ideal *ret_ideal, c
         return -1;
     client.begun_us = calloc(run->in_flight, sizeof(*client.begun_us));
     ASSENT_ASSERT(client.begun_us);
+    client.next_number = run->in_flight;
     client.next_us = (double)assent_now_us();
     for (size_t i = 0; i < run->in_flight && !is_open(&client); i++)
-        request(&client, assent_now_us());
+        request(&client, run->in_flight + i, assent_now_us());
     failed = turns(&client, at_most(run->options->warmup_seconds, WARMUP_SECONDS_MAX) * 1000000);
     from_us = assent_now_us();
     client.measuring = true;
