@@ -13,7 +13,6 @@ ASSENT_DATABASE_CYCLES sets the number of kills (10).
 
 import os
 import random
-import time
 
 import pytest
 
@@ -66,15 +65,8 @@ def test_kill_cycles(cluster, kind, servers):
     load = Load(bank, cluster.coordinator, rng)
     for _ in range(CYCLES):
         cluster.wait_up()
-        transfers = load.make(IN_FLIGHT)
-        peers, waiting = load.send(transfers, connections=4)
-        load.strike(peers, waiting)
-        strike(cluster, servers, rng)
-        bank.check_tables()
-        load.collect(peers, waiting, time.monotonic() + 60)
-        for peer in peers:
-            peer.close()
-        load.settle(transfers)
+        load.through(lambda: (strike(cluster, servers, rng), bank.check_tables()), IN_FLIGHT,
+                     connections=4)
         load.nothing_in_doubt()
         load.audit()
         bank.check_markers(load.all)

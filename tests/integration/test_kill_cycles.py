@@ -9,7 +9,6 @@ its participants wait longer than any restart takes, so that they do without ele
 
 import os
 import random
-import time
 
 import pytest
 
@@ -36,14 +35,7 @@ def test_kill_cycles(cluster, seed):
     for cycle in range(seed, CYCLES, SHARDS):
         victim = cluster.daemon(rng.choice(victims))
         cluster.wait_up()
-        transfers = load.make(IN_FLIGHT)
-        peers, waiting = load.send(transfers, connections=4)
-        load.strike(peers, waiting)
-        victim.restart()
-        load.collect(peers, waiting, time.monotonic() + 60)
-        for peer in peers:
-            peer.close()
-        load.settle(transfers)
+        load.through(victim.restart, IN_FLIGHT, connections=4)
         if cycle % 32 < SHARDS:
             load.audit()
     load.nothing_in_doubt()
@@ -69,10 +61,8 @@ def test_everything_killed_at_once(cluster, seed):
     load = Load(Bank(names, 256), cluster.coordinator, rng)
     with cluster.coordinator.application() as peer:
         load.bank.open(peer)
-    for _ in range(max(2, CYCLES // 20)):
-        transfers = load.make(IN_FLIGHT)
-        peers, waiting = load.send(transfers, connections=2)
-        load.strike(peers, waiting)
+
+    def cut():
         for _ in range(2):
             for daemon in cluster.daemons():
                 daemon.process.signal(9)
@@ -82,11 +72,10 @@ def test_everything_killed_at_once(cluster, seed):
                 daemon.launch()
         for daemon in cluster.daemons():
             daemon.started()
-        load.collect(peers, waiting, time.monotonic() + 60)
-        for peer in peers:
-            peer.close()
+
+    for _ in range(max(2, CYCLES // 20)):
         cluster.wait_up()
-        load.settle(transfers)
+        load.through(cut, IN_FLIGHT, connections=2)
         load.audit()
     load.nothing_in_doubt()
 
@@ -104,22 +93,19 @@ def test_election_cycles(cluster, seed):
     load = Load(Bank(names, 256), cluster.coordinator, rng)
     with cluster.coordinator.application() as peer:
         load.bank.open(peer)
-    for _ in range(max(3, CYCLES // 10)):
-        cluster.wait_up()
+
+    def leave_them_alone():
         before = elections(cluster)
-        transfers = load.make(IN_FLIGHT)
-        peers, waiting = load.send(transfers, connections=4)
-        load.strike(peers, waiting)
         cluster.coordinator.kill()
         for _ in range(rng.randrange(4, 40)):
             cluster.agents[rng.choice(names)].restart()
-        wait_until(lambda seen=before: elections(cluster) > seen or not in_doubt(cluster),
+        wait_until(lambda: elections(cluster) > before or not in_doubt(cluster),
                    "those in doubt ask each other")
         cluster.coordinator.start()
-        load.collect(peers, waiting, time.monotonic() + 60)
-        for peer in peers:
-            peer.close()
-        load.settle(transfers)
+
+    for _ in range(max(3, CYCLES // 10)):
+        cluster.wait_up()
+        load.through(leave_them_alone, IN_FLIGHT, connections=4)
         load.audit()
     load.nothing_in_doubt()
     for agent in cluster.agents.values():

@@ -47,14 +47,8 @@ def test_one_outcome_each_whatever_the_number_of_threads(cluster):
         load.bank.open(peer)
     for threads in (4, 3, 16, 1, 2, 7):
         cluster.wait_up()
-        transfers = load.make(64)
-        peers, waiting = load.send(transfers, connections=5)
-        load.strike(peers, waiting)
-        cluster.coordinator.restart(threads=threads)
-        load.collect(peers, waiting, time.monotonic() + 60)
-        for peer in peers:
-            peer.close()
-        load.settle(transfers)
+        load.through(lambda now=threads: cluster.coordinator.restart(threads=now), 64,
+                     connections=5)
         load.audit()
     load.nothing_in_doubt()
     assert sum(t.outcome == COMMITTED for t in load.all) > len(load.all) / 4

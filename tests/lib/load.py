@@ -96,6 +96,17 @@ class Load:
         self.collect(peers, waiting, deadline(60), enough=self.rng.randrange(len(waiting)))
         self.collect(peers, waiting, time.monotonic() + self.rng.uniform(0, 0.001))
 
+    def through(self, what, count, connections):
+        """Does what() with so many transfers in flight, and waits for the one outcome of each."""
+        transfers = self.make(count)
+        peers, waiting = self.send(transfers, connections)
+        self.strike(peers, waiting)
+        what()
+        self.collect(peers, waiting, time.monotonic() + 60)
+        for peer in peers:
+            peer.close()
+        self.settle(transfers)
+
     def settle(self, transfers):
         """Asks about each until it is decided and obeyed everywhere. A key that the coordinator
         never saw was lost with it, before anything could be decided: it is sent again."""
