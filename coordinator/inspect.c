@@ -395,31 +395,40 @@ static void send_json(struct session *session, uint64_t request, json_t *json)
     json_decref(json);
 }
 
+/* What is asked of a participant. */
+static const struct {
+    const char *what;
+    enum assent_query_kind kind;
+} queries[] = {
+    {"query", ASSENT_QUERY_READ}, {"prepared", ASSENT_QUERY_LIST},   {"scan", ASSENT_QUERY_SCAN},
+    {"test", ASSENT_QUERY_TEST},  {"markers", ASSENT_QUERY_MARKERS},
+};
+
+static bool find_query(const char *what, enum assent_query_kind *ret_kind)
+{
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
+        if (strcmp(what, queries[i].what) == 0) {
+            *ret_kind = queries[i].kind;
+            return true;
+        }
+    return false;
+}
+
 bool inspect_asks_participant(const struct assent_wire *wire)
 {
-    static const char *const queries[] = {"query", "prepared", "scan", "test", "markers"};
+    enum assent_query_kind kind;
 
-    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
-        if (strcmp(wire->u.inspect.what, queries[i]) == 0)
-            return true;
-    return false;
+    return find_query(wire->u.inspect.what, &kind);
 }
 
 void inspect_request(struct session *session, const struct assent_wire *wire)
 {
     const char *what = wire->u.inspect.what;
+    enum assent_query_kind kind;
     json_t *json = NULL;
 
-    if (strcmp(what, "query") == 0) {
-        query(session, wire, ASSENT_QUERY_READ);
-    } else if (strcmp(what, "prepared") == 0) {
-        query(session, wire, ASSENT_QUERY_LIST);
-    } else if (strcmp(what, "scan") == 0) {
-        query(session, wire, ASSENT_QUERY_SCAN);
-    } else if (strcmp(what, "test") == 0) {
-        query(session, wire, ASSENT_QUERY_TEST);
-    } else if (strcmp(what, "markers") == 0) {
-        query(session, wire, ASSENT_QUERY_MARKERS);
+    if (find_query(what, &kind)) {
+        query(session, wire, kind);
     } else if (strcmp(what, "transaction") == 0) {
         json = inspect_transaction(session, wire, false);
     } else if (strcmp(what, "explain") == 0) {

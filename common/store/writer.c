@@ -23,6 +23,7 @@
 
 /* Without room nothing new begins, so perhaps no batch would ever come to find that room again. */
 #define ROOM_RECHECK_MS 1000
+
 struct assent_store_writer {
     struct assent_store_writer_options options;
     uint64_t opened_ms; /* on the monotonic clock, when the log's age was options.age_ms */
