@@ -11,8 +11,6 @@
 #include "lmdb_env.h"
 
 #include <errno.h>
-#include <lmdb.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +19,10 @@
 #include <unistd.h>
 
 #include "envelope.h"
+#include "lmdb_readers.h"
 #include "runtime.h"
 
-#define ROOM_PERCENT     80
-#define READERS_KEPT_MAX 16
+#define ROOM_PERCENT 80
 
 static const char *const table_names[ASSENT_TABLE_COUNT] = {
     [ASSENT_TABLE_META] = "meta",
@@ -46,9 +44,8 @@ struct assent_lmdb {
     /* By the writing thread: */
     MDB_txn *writer;
     struct top_key tops[ASSENT_TABLE_COUNT];
-    /* By whoever reads, each with one of its own, and a visit of a scan that gets with another:
-     * reset between reads, so that they hold no old pages back. */
-    _Atomic(MDB_txn *) idle_readers[READERS_KEPT_MAX];
+    /* By whoever reads, each with one of its own, and a visit of a scan that gets with another. */
+    struct assent_lmdb_readers readers;
 };
 
 const char *assent_lmdb_text(int number)
@@ -158,36 +155,6 @@ static int open_tables(struct assent_lmdb *lmdb, bool read_only)
     return mdb_txn_commit(txn);
 }
 
-static int begin_read(struct assent_lmdb *lmdb, MDB_txn **ret_reader)
-{
-    for (size_t i = 0; i < READERS_KEPT_MAX; i++) {
-        MDB_txn *reader = atomic_exchange(&lmdb->idle_readers[i], NULL);
-        int number = reader == NULL ? 0 : mdb_txn_renew(reader);
-
-        if (number != 0) {
-            mdb_txn_abort(reader);
-            return number;
-        }
-        if (reader != NULL) {
-            *ret_reader = reader;
-            return 0;
-        }
-    }
-    return mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, ret_reader);
-}
-
-static void end_read(struct assent_lmdb *lmdb, MDB_txn *reader)
-{
-    mdb_txn_reset(reader);
-    for (size_t i = 0; i < READERS_KEPT_MAX; i++) {
-        MDB_txn *none = NULL;
-
-        if (atomic_compare_exchange_strong(&lmdb->idle_readers[i], &none, reader))
-            return;
-    }
-    mdb_txn_abort(reader);
-}
-
 int assent_lmdb_open(const char *directory, bool read_only, uint64_t map_bytes,
                      struct assent_lmdb **ret_lmdb, char *error, size_t error_size)
 {
@@ -213,12 +180,12 @@ int assent_lmdb_open(const char *directory, bool read_only, uint64_t map_bytes,
         goto out;
     number = open_tables(lmdb, read_only);
     if (number == 0)
-        number = begin_read(lmdb, &reader);
+        number = assent_lmdb_readers_begin(&lmdb->readers, lmdb->env, &reader);
     if (number != 0) {
         status = fail(directory, "cannot read data.mdb", number, error, error_size);
         goto out;
     }
-    end_read(lmdb, reader);
+    assent_lmdb_readers_end(&lmdb->readers, reader);
     *ret_lmdb = lmdb;
     return 0;
 out:
@@ -231,8 +198,7 @@ void assent_lmdb_close(struct assent_lmdb *lmdb)
     if (lmdb == NULL)
         return;
     assent_lmdb_abort(lmdb);
-    for (size_t i = 0; i < READERS_KEPT_MAX; i++)
-        mdb_txn_abort(atomic_load(&lmdb->idle_readers[i]));
+    assent_lmdb_readers_close(&lmdb->readers);
     if (lmdb->env != NULL)
         mdb_env_close(lmdb->env);
     free(lmdb);
@@ -327,7 +293,7 @@ int assent_lmdb_get(struct assent_lmdb *lmdb, enum assent_table table, const voi
     const uint8_t *value;
     size_t size;
     MDB_txn *reader;
-    int status, number = begin_read(lmdb, &reader);
+    int status, number = assent_lmdb_readers_begin(&lmdb->readers, lmdb->env, &reader);
 
     if (number != 0)
         return map_error(number);
@@ -338,7 +304,7 @@ int assent_lmdb_get(struct assent_lmdb *lmdb, enum assent_table table, const voi
         memcpy(buffer, value, size);
         *ret_size = size;
     }
-    end_read(lmdb, reader);
+    assent_lmdb_readers_end(&lmdb->readers, reader);
     return status;
 }
 
@@ -363,7 +329,7 @@ int assent_lmdb_scan(struct assent_lmdb *lmdb, enum assent_table table, const vo
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
     MDB_txn *reader;
-    int number = begin_read(lmdb, &reader);
+    int number = assent_lmdb_readers_begin(&lmdb->readers, lmdb->env, &reader);
 
     if (number != 0)
         return map_error(number);
@@ -380,7 +346,7 @@ int assent_lmdb_scan(struct assent_lmdb *lmdb, enum assent_table table, const vo
             break;
     }
     mdb_cursor_close(cursor);
-    end_read(lmdb, reader);
+    assent_lmdb_readers_end(&lmdb->readers, reader);
     return number == 0 || number == MDB_NOTFOUND ? 0 : map_error(number);
 }
 

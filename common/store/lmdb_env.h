@@ -1,7 +1,7 @@
 /*
- * lmdb_env.h: the LMDB environment of a store; the only place in the store that knows LMDB. One
- * write transaction at a time, by one thread; reads by the store's owner. Values go in and come
- * out without their envelope. Not here: what is written when, and what failure of it means.
+ * lmdb_env.h: the LMDB environment of a store; with lmdb_readers.h all of the store that knows
+ * LMDB. One write transaction at a time, by one thread; reads by any. Values go in and come out
+ * without their envelope. Not here: what is written when, and what failure of it means.
  */
 #ifndef ASSENT_STORE_LMDB_ENV_H
 #define ASSENT_STORE_LMDB_ENV_H

@@ -140,16 +140,21 @@ static struct assent_branch_id holder(const struct kv_lock *lock, const struct w
     return hold != NULL ? hold->id.branch->id : LIST_FIRST(&lock->holds)->id.branch->id;
 }
 
-/* Called and left with the mutex held. */
+/* Called and left with the mutex held. No wait at all asks the system nothing. */
 static int wait_in_line(struct kv_locks *locks, struct kv_lock *lock, struct waiter *waiter,
                         uint64_t wait_ms, struct assent_branch_id *ret_holder)
 {
-    struct timespec deadline = deadline_after(wait_ms);
+    struct timespec deadline;
     pthread_condattr_t attributes;
     int rc;
 
+    if (wait_ms == 0) {
+        *ret_holder = holder(lock, waiter);
+        return ASSENT_E_TIMEOUT;
+    }
     if (pthread_condattr_init(&attributes) != 0)
         return ASSENT_E_NOMEM;
+    deadline = deadline_after(wait_ms);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     rc = pthread_cond_init(&waiter->wake, &attributes);
     pthread_condattr_destroy(&attributes);
@@ -182,10 +187,7 @@ static int acquire(struct kv_locks *locks, const char *key, size_t key_size, str
     if ((raises || TAILQ_EMPTY(&lock->waiters)) &&
         blocker(lock, waiter->hold->id.branch, waiter->mode) == NULL)
         grant(lock, waiter);
-    else if (wait_ms == 0) {
-        *ret_holder = holder(lock, waiter);
-        r = ASSENT_E_TIMEOUT;
-    } else
+    else
         r = wait_in_line(locks, lock, waiter, wait_ms, ret_holder);
     if (r != 0)
         drop_if_unused(locks, lock);

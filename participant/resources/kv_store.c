@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,16 +14,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <lmdb.h>
 #include <zlib.h>
 
 #include "bytes.h"
+#include "lmdb_readers.h"
 
-#define READERS_MAX      1024 /* threads that read at one moment */
-#define READERS_IDLE_MAX 16   /* kept for the next reads */
-#define RECORD_VERSION   1
-#define WRITE_OVERHEAD   4096 /* LMDB copies the page it writes into */
-#define SEAL_BYTES       5    /* version before the body, CRC-32 after it */
+#define READERS_MAX    1024 /* threads that read at one moment */
+#define RECORD_VERSION 1
+#define WRITE_OVERHEAD 4096 /* LMDB copies the page it writes into */
+#define SEAL_BYTES     5    /* version before the body, CRC-32 after it */
 
 static const char format_key[] = "format";
 static const char format_value[] = "assent-kv 1";
@@ -32,10 +30,8 @@ static const char format_value[] = "assent-kv 1";
 struct kv_store {
     MDB_env *env;
     MDB_dbi data, intents, markers, meta;
-    int lock_fd;                        /* of the directory: held by flock while open */
-    pthread_mutex_t mutex;              /* guards the next two */
-    MDB_txn *readers[READERS_IDLE_MAX]; /* reset, each with its slot in LMDB's table of readers */
-    size_t reader_count;
+    int lock_fd; /* of the directory: held by flock while open */
+    struct assent_lmdb_readers readers;
 };
 
 /* The code for what LMDB returned, with a sentence unless the key is just not there. */
@@ -248,7 +244,6 @@ int kv_store_open(const char *directory, uint64_t map_bytes, struct kv_store **r
         snprintf(error, error_size, "kv: out of memory");
         return ASSENT_E_NOMEM;
     }
-    pthread_mutex_init(&store->mutex, NULL);
     r = lock_directory(store, directory, error, error_size);
     if (r == 0 && (r = open_environment(store, directory, map_bytes, reason)) != 0)
         snprintf(error, error_size, "%s: %s", directory, reason);
@@ -263,9 +258,7 @@ void kv_store_close(struct kv_store *store)
 {
     if (store == NULL)
         return;
-    while (store->reader_count > 0)
-        mdb_txn_abort(store->readers[--store->reader_count]);
-    pthread_mutex_destroy(&store->mutex);
+    assent_lmdb_readers_close(&store->readers);
     if (store->env != NULL)
         mdb_env_close(store->env);
     if (store->lock_fd >= 0)
@@ -275,37 +268,6 @@ void kv_store_close(struct kv_store *store)
 
 /* --- reads ------------------------------------------------------------------------------------ */
 
-/* A read transaction that has been used before costs LMDB no lock and no memory. */
-static int begin_reading(struct kv_store *store, MDB_txn **ret_txn)
-{
-    MDB_txn *txn = NULL;
-    int rc;
-
-    pthread_mutex_lock(&store->mutex);
-    if (store->reader_count > 0)
-        txn = store->readers[--store->reader_count];
-    pthread_mutex_unlock(&store->mutex);
-    rc = txn == NULL ? mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) : mdb_txn_renew(txn);
-    if (rc == 0)
-        *ret_txn = txn;
-    else if (txn != NULL)
-        mdb_txn_abort(txn);
-    return rc;
-}
-
-static void end_reading(struct kv_store *store, MDB_txn *txn)
-{
-    mdb_txn_reset(txn);
-    pthread_mutex_lock(&store->mutex);
-    if (store->reader_count < READERS_IDLE_MAX) {
-        store->readers[store->reader_count++] = txn;
-        txn = NULL;
-    }
-    pthread_mutex_unlock(&store->mutex);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
-}
-
 int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char **ret_value,
                  size_t *ret_size, char *error)
 {
@@ -314,7 +276,7 @@ int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char 
     char *value;
     int rc, r = 0;
 
-    if ((rc = begin_reading(store, &txn)) != 0)
+    if ((rc = assent_lmdb_readers_begin(&store->readers, store->env, &txn)) != 0)
         return fail(rc, "reading", error);
     if ((rc = mdb_get(txn, store->data, &name, &found)) != 0)
         r = fail(rc, "reading", error);
@@ -326,7 +288,7 @@ int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char 
         *ret_value = value;
         *ret_size = found.mv_size;
     }
-    end_reading(store, txn);
+    assent_lmdb_readers_end(&store->readers, txn);
     return r;
 }
 
@@ -338,7 +300,7 @@ int kv_store_marker(struct kv_store *store, const uint8_t name[ASSENT_BRANCH_ID_
     size_t size;
     int rc, r;
 
-    if ((rc = begin_reading(store, &txn)) != 0)
+    if ((rc = assent_lmdb_readers_begin(&store->readers, store->env, &txn)) != 0)
         return fail(rc, "reading a marker", error);
     if ((rc = mdb_get(txn, store->markers, &key, &found)) != 0)
         r = fail(rc, "reading a marker", error);
@@ -347,7 +309,7 @@ int kv_store_marker(struct kv_store *store, const uint8_t name[ASSENT_BRANCH_ID_
         snprintf(error, ASSENT_REASON_MAX + 1, "kv store: a marker of an unknown outcome");
         r = ASSENT_E_CORRUPT;
     }
-    end_reading(store, txn);
+    assent_lmdb_readers_end(&store->readers, txn);
     return r;
 }
 
@@ -359,7 +321,7 @@ int kv_store_last_marker(struct kv_store *store, uint8_t ret_name[ASSENT_BRANCH_
     MDB_val key = {0}, value;
     int rc, r;
 
-    if ((rc = begin_reading(store, &txn)) != 0)
+    if ((rc = assent_lmdb_readers_begin(&store->readers, store->env, &txn)) != 0)
         return fail(rc, "reading the last marker", error);
     if ((rc = mdb_cursor_open(txn, store->markers, &cursor)) == 0)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
@@ -375,7 +337,7 @@ int kv_store_last_marker(struct kv_store *store, uint8_t ret_name[ASSENT_BRANCH_
     }
     if (cursor != NULL)
         mdb_cursor_close(cursor);
-    end_reading(store, txn);
+    assent_lmdb_readers_end(&store->readers, txn);
     return r;
 }
 
@@ -391,7 +353,7 @@ static int scan(struct kv_store *store, MDB_dbi table, const char *sealed, const
     size_t size;
     int rc, r = 0;
 
-    if ((rc = begin_reading(store, &txn)) != 0)
+    if ((rc = assent_lmdb_readers_begin(&store->readers, store->env, &txn)) != 0)
         return fail(rc, "reading", error);
     if ((rc = mdb_cursor_open(txn, table, &cursor)) != 0)
         goto out;
@@ -410,7 +372,7 @@ out:
         r = fail(rc, "reading", error);
     if (cursor != NULL)
         mdb_cursor_close(cursor);
-    end_reading(store, txn);
+    assent_lmdb_readers_end(&store->readers, txn);
     return r;
 }
 
@@ -437,11 +399,11 @@ int kv_store_ping(struct kv_store *store, char *error)
 {
     MDB_txn *txn = NULL;
     MDB_stat stat;
-    int rc = begin_reading(store, &txn);
+    int rc = assent_lmdb_readers_begin(&store->readers, store->env, &txn);
 
     if (rc == 0) {
         rc = mdb_stat(txn, store->data, &stat);
-        end_reading(store, txn);
+        assent_lmdb_readers_end(&store->readers, txn);
     }
     return rc == 0 ? 0 : fail(rc, "reading", error);
 }
