@@ -474,6 +474,8 @@ void driver_durable(const struct assent_completion *completion, void *context)
         server_hold(shard->server);
         if (completion->token2 == TOKEN_PARTICIPANT)
             participants_durable(shard->server, (uint32_t)completion->token);
+        else if (completion->token2 == TOKEN_REWRITE)
+            operate_rewritten(shard, (struct rewrite *)(uintptr_t)completion->token);
         else
             operate_durable(shard->server, completion->token);
         server_release(shard->server);

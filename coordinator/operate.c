@@ -24,6 +24,12 @@ struct operation {
     struct assent_gtrid gtrid;
 };
 
+struct rewrite {
+    LIST_ENTRY(rewrite) link;
+    struct assent_coord_record record;
+    uint64_t operation; /* 0: of a late result, which nobody waits for */
+};
+
 static uint64_t add(struct session *session, const struct assent_wire *wire)
 {
     struct operations *all = &session->shard->server->operations;
@@ -52,11 +58,17 @@ void operate_asker_gone(struct server *server, const struct session *home)
 void operate_fini(struct server *server)
 {
     struct operation *operation;
+    struct rewrite *rewrite;
 
     while ((operation = server->operations.first) != NULL) {
         server->operations.first = operation->next;
         free(operation);
     }
+    for (unsigned i = 0; i < server->shard_count; i++)
+        while ((rewrite = LIST_FIRST(&server->shards[i].rewrites)) != NULL) {
+            LIST_REMOVE(rewrite, link);
+            free(rewrite);
+        }
 }
 
 static void audit(struct session *session, const struct assent_wire *wire, const char *found)
@@ -125,20 +137,43 @@ static void put_accepted(struct shard *shard, uint64_t token)
 
 /* --- records without a machine --- */
 
-void operate_put_outcome(struct shard *shard, struct assent_coord_record *record, uint64_t token,
-                         bool decide)
+static const struct rewrite *rewrite_of(const struct shard *shard, const struct assent_gtrid *gtrid)
+{
+    const struct rewrite *rewrite, *last = NULL;
+
+    LIST_FOREACH (rewrite, &shard->rewrites, link) /* the newest first */
+        if (last == NULL && assent_gtrid_equal(&rewrite->record.gtrid, gtrid))
+            last = rewrite;
+    return last;
+}
+
+bool operate_is_rewriting(const struct shard *shard, const struct assent_gtrid *gtrid)
+{
+    return rewrite_of(shard, gtrid) != NULL;
+}
+
+int operate_latest(const struct shard *shard, const struct assent_gtrid *gtrid,
+                   struct assent_coord_record *ret_record)
+{
+    const struct rewrite *rewrite = rewrite_of(shard, gtrid);
+
+    if (rewrite == NULL)
+        return outcomes_read(shard->server, gtrid, ret_record);
+    *ret_record = rewrite->record;
+    return 0;
+}
+
+static void put_record(struct shard *shard, struct assent_coord_record *record,
+                       struct assent_put put)
 {
     uint8_t value[ASSENT_RECORD_BYTES_MAX];
-    struct assent_put put = {.consumer = shard->index,
-                             .table = ASSENT_TABLE_TRANSACTION,
-                             .flags = decide ? ASSENT_PUT_DECIDE : 0,
-                             .key = record->gtrid.bytes,
-                             .key_size = sizeof(record->gtrid.bytes),
-                             .value = value,
-                             .token = token,
-                             .token2 = TOKEN_OPERATION};
     int r;
 
+    put.consumer = shard->index;
+    put.table = ASSENT_TABLE_TRANSACTION;
+    put.key = record->gtrid.bytes;
+    put.key_size = sizeof(record->gtrid.bytes);
+    put.value = value;
     if (record->begun_wall_ms == 0)
         record->begun_wall_ms = assent_wall_ms();
     record->ended_age_ms = assent_store_age_ms(shard->server->store);
@@ -150,22 +185,65 @@ void operate_put_outcome(struct shard *shard, struct assent_coord_record *record
                      assent_error_name(r));
 }
 
-void operate_send_forget(struct shard *shard, const struct assent_coord_record *record)
+void operate_put_outcome(struct shard *shard, struct assent_coord_record *record,
+                         uint64_t operation)
+{
+    struct rewrite *rewrite = calloc(1, sizeof(*rewrite));
+
+    if (rewrite == NULL)
+        assent_panic(ASSENT_EXIT_RUNTIME, "no_memory", "what=rewrite");
+    put_record(shard, record,
+               (struct assent_put){.token = (uintptr_t)rewrite, .token2 = TOKEN_REWRITE});
+    rewrite->record = *record;
+    rewrite->operation = operation;
+    atomic_store(&shard->server->rewrites_outcomes, true);
+    LIST_INSERT_HEAD(&shard->rewrites, rewrite, link);
+}
+
+void operate_rewritten(struct shard *shard, struct rewrite *rewrite)
+{
+    uint64_t operation = rewrite->operation;
+
+    LIST_REMOVE(rewrite, link);
+    free(rewrite);
+    if (operation != 0)
+        operate_durable(shard->server, operation);
+}
+
+static void send_forget(struct shard *shard, struct session *session,
+                        const struct assent_coord_record *record, uint32_t branch, uint32_t epoch)
+{
+    struct assent_message message = {.kind = ASSENT_MSG_FORGET,
+                                     .gtrid = record->gtrid,
+                                     .branch = branch,
+                                     .incarnation = shard->server->coord.incarnation,
+                                     .epoch = epoch,
+                                     .protocol = record->protocol,
+                                     .termination = record->termination};
+
+    driver_send(shard, session, NULL, &message, 0, NULL);
+}
+
+/* Those that are not up ask again when they are. */
+static void send_forgets(struct shard *shard, const struct assent_coord_record *record)
 {
     for (uint32_t i = 0; i < record->branch_count; i++) {
         const struct assent_coord_record_branch *b = &record->branches[i];
         const struct participant *p = participants_get(shard->server, b->participant);
-        struct assent_message message = {.kind = ASSENT_MSG_FORGET,
-                                         .gtrid = record->gtrid,
-                                         .branch = b->number,
-                                         .incarnation = shard->server->coord.incarnation,
-                                         .epoch = b->epoch,
-                                         .protocol = record->protocol,
-                                         .termination = record->termination};
 
         if (b->result > ASSENT_RESULT_ABORTED && p != NULL && participant_is_up(p))
-            driver_send(shard, participants_session(p, shard), NULL, &message, 0, NULL);
+            send_forget(shard, participants_session(p, shard), record, b->number, b->epoch);
     }
+}
+
+void operate_send_forget(struct shard *shard, struct session *session,
+                         const struct assent_message *message)
+{
+    struct assent_coord_record record = {.gtrid = message->gtrid,
+                                         .protocol = message->protocol,
+                                         .termination = message->termination};
+
+    send_forget(shard, session, &record, message->branch, message->epoch);
 }
 
 /* --- requests --- */
@@ -235,7 +313,10 @@ static void resolve_lost(struct session *session, const struct assent_wire *wire
                  wire->u.operate.reason);
         text_mend(record.reason_text);
         audit(session, wire, "lost in a restore");
-        operate_put_outcome(session->shard, &record, add(session, wire), true);
+        put_record(session->shard, &record,
+                   (struct assent_put){.flags = ASSENT_PUT_DECIDE,
+                                       .token = add(session, wire),
+                                       .token2 = TOKEN_OPERATION});
         return;
     }
     outcomes_answer(session->shard, gtrid, &answer);
@@ -249,9 +330,8 @@ static void resolve_lost(struct session *session, const struct assent_wire *wire
 
 static void acknowledge(struct session *session, const struct assent_wire *wire)
 {
-    struct server *server = session->shard->server;
     struct assent_coord_record record;
-    int r = outcomes_read(server, &wire->u.operate.gtrid, &record);
+    int r = operate_latest(session->shard, &wire->u.operate.gtrid, &record);
 
     if (transactions_find(&session->shard->transactions, &wire->u.operate.gtrid) != NULL)
         session_refuse(session, wire->request, ASSENT_E_STATE, "it has not ended yet");
@@ -267,7 +347,7 @@ static void acknowledge(struct session *session, const struct assent_wire *wire)
         audit(session, wire, assent_outcome_name((int)record.outcome));
         record.acknowledged = true;
         session->shard->unacknowledged--;
-        operate_put_outcome(session->shard, &record, add(session, wire), false);
+        operate_put_outcome(session->shard, &record, add(session, wire));
     }
 }
 
@@ -322,8 +402,9 @@ static void take_effect(struct server *server, const struct operation *operation
     case ASSENT_ACTION_ABORT:
         return; /* who asks is told */
     case ASSENT_ACTION_ACKNOWLEDGE:
-        if (outcomes_read(server, &operation->gtrid, &record) == 0)
-            operate_send_forget(server_shard_of(server, &operation->gtrid), &record);
+        /* What has come since is for a person again. */
+        if (outcomes_read(server, &operation->gtrid, &record) == 0 && record.acknowledged)
+            send_forgets(server_shard_of(server, &operation->gtrid), &record);
         return;
     case ASSENT_ACTION_ACCEPT:
         server->restored = false;
@@ -341,8 +422,7 @@ void operate_durable(struct server *server, uint64_t id)
     while (*at != NULL && (*at)->id != id)
         at = &(*at)->next;
     operation = *at;
-    if (operation == NULL)
-        return; /* a late result, which nobody waits for */
+    ASSENT_ASSERT(operation != NULL);
     *at = operation->next;
     take_effect(server, operation);
     if (operation->asker != NULL) {

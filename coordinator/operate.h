@@ -6,12 +6,18 @@
 #ifndef ASSENT_COORDINATOR_OPERATE_H
 #define ASSENT_COORDINATOR_OPERATE_H
 
+#include <sys/queue.h>
+
 #include "codec.h"
 #include "record.h"
 
 struct server;
 struct shard;
 struct session;
+
+/* An outcome that is on its way to the disk. Of the transaction's shard. */
+struct rewrite;
+LIST_HEAD(rewrites, rewrite);
 
 /* Writes that wait for the disk, each with the request that it answers. */
 struct operation;
@@ -33,10 +39,19 @@ ASSENT_CHECKED int operate_load(struct server *server);
 /* The log is, or may be, an older copy than what participants have seen, and nobody has accepted
  * that: then nothing is presumed about transactions of its earlier lives. */
 bool operate_presumes(const struct server *server, const struct assent_gtrid *gtrid);
-/* A record of a transaction without a machine, written anew. */
-void operate_put_outcome(struct shard *shard, struct assent_coord_record *record, uint64_t token,
-                         bool decide);
-/* Tells the participants of heuristic branches that they need not keep them. */
-void operate_send_forget(struct shard *shard, const struct assent_coord_record *record);
+/* The record of a transaction without a machine is written anew. The operation, if it is not 0, is
+ * answered then. */
+void operate_put_outcome(struct shard *shard, struct assent_coord_record *record,
+                         uint64_t operation);
+/* As outcomes_read(), and of a record that is being written anew what it will be: whoever is to
+ * change a record begins there, or would undo what another has just changed. */
+ASSENT_CHECKED int operate_latest(const struct shard *shard, const struct assent_gtrid *gtrid,
+                                  struct assent_coord_record *ret_record);
+bool operate_is_rewriting(const struct shard *shard, const struct assent_gtrid *gtrid);
+/* It is on disk. */
+void operate_rewritten(struct shard *shard, struct rewrite *rewrite);
+/* Tells the participant that sent the message that it need not keep its branch. */
+void operate_send_forget(struct shard *shard, struct session *session,
+                         const struct assent_message *message);
 
 #endif

@@ -82,34 +82,54 @@ void outcomes_answer(struct shard *shard, const struct assent_gtrid *gtrid, stru
 /* --- participants that ask --- */
 
 /* A branch was ended against what stands, and says so only now: kept for a person to see. */
-static void late_result(struct shard *shard, const struct session *session,
+static void note_contradiction(struct shard *shard, const struct assent_coord_record *found,
+                               const struct assent_wire *wire, const struct participant *p,
+                               struct assent_coord_record *record)
+{
+    const struct assent_message *message = &wire->u.branch.message;
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    if (found == NULL || found->acknowledged ||
+        (found->outcome != ASSENT_OUTCOME_MIXED && found->outcome != ASSENT_OUTCOME_HAZARD))
+        shard->unacknowledged++;
+    evidence_format(p->full, message->result,
+                    record->decision != ASSENT_DECISION_NONE
+                        ? wire->u.branch.reason_text
+                        : "its transaction may have expired, so nobody knows whether that agrees",
+                    record->reason_text);
+    assent_gtrid_format(&message->gtrid, gtrid);
+    shard->metrics.alarms++;
+    assent_log(ASSENT_LOG_ERROR, "branch_contradicts",
+               "gtrid=%s branch=%u participant=%s decision=%s result=%s outcome=%s reason=%s",
+               gtrid, message->branch, p->full, assent_decision_name((int)record->decision),
+               assent_log_quote(assent_branch_result_name((int)message->result)),
+               assent_outcome_name((int)record->outcome), assent_log_quote(record->reason_text));
+    if (found == NULL)
+        recent_add(&shard->recent, &message->gtrid, assent_now_ms());
+    operate_put_outcome(shard, record, 0);
+}
+
+static void late_result(struct shard *shard, struct session *session,
                         const struct assent_coord_record *found, const struct assent_wire *wire)
 {
     const struct assent_message *message = &wire->u.branch.message;
     const struct participant *p = participants_of_branch(shard->server, session, found,
                                                          message->branch, wire->u.branch.resource);
+    bool expired = retention_has_pruned(&shard->server->retention, gtrid_order(&message->gtrid));
     struct assent_coord_record record;
-    char gtrid[ASSENT_GTRID_TEXT + 1];
 
-    if (found == NULL && message->result == ASSENT_RESULT_COMMITTED &&
-        retention_has_pruned(&shard->server->retention, gtrid_order(&message->gtrid)))
-        return; /* expired: it was committed as likely as not */
-    if (p == NULL || !assent_coord_late_result(found, message, p->number, &record))
+    if (p == NULL)
         return;
-    if (found == NULL || found->acknowledged ||
-        (found->outcome != ASSENT_OUTCOME_MIXED && found->outcome != ASSENT_OUTCOME_HAZARD))
-        shard->unacknowledged++;
-    evidence_format(p->full, message->result, wire->u.branch.reason_text, record.reason_text);
-    assent_gtrid_format(&message->gtrid, gtrid);
-    shard->metrics.alarms++;
-    assent_log(ASSENT_LOG_ERROR, "branch_contradicts",
-               "gtrid=%s branch=%u participant=%s decision=%s result=%s outcome=%s reason=%s",
-               gtrid, message->branch, p->full, assent_decision_name((int)record.decision),
-               assent_log_quote(assent_branch_result_name((int)message->result)),
-               assent_outcome_name((int)record.outcome), assent_log_quote(record.reason_text));
-    if (found == NULL)
-        recent_add(&shard->recent, &message->gtrid, assent_now_ms());
-    operate_put_outcome(shard, &record, 0, false);
+    switch (assent_coord_late_result(found, expired, message, p->number, &record)) {
+    case ASSENT_COORD_LATE_NOTHING:
+        return;
+    case ASSENT_COORD_LATE_RECORD:
+        note_contradiction(shard, found, wire, p, &record);
+        return;
+    case ASSENT_COORD_LATE_FORGET:
+        operate_send_forget(shard, session, message);
+        return;
+    }
 }
 
 void outcomes_message(struct shard *shard, struct session *session, const struct assent_wire *wire)
@@ -120,13 +140,12 @@ void outcomes_message(struct shard *shard, struct session *session, const struct
 
     /* Elsewhere it may be live, and be answered here as if it had ended. */
     ASSENT_ASSERT(server_shard_of(shard->server, &message->gtrid) == shard);
-    r = outcomes_read(shard->server, &message->gtrid, &record);
+    r = message->kind == ASSENT_MSG_ACK ? operate_latest(shard, &message->gtrid, &record)
+                                        : outcomes_read(shard->server, &message->gtrid, &record);
     if (r != 0 && (r != ASSENT_E_NOT_FOUND || !operate_presumes(shard->server, &message->gtrid)))
         return;
     if (message->kind == ASSENT_MSG_ACK) {
         late_result(shard, session, r == 0 ? &record : NULL, wire);
-        if (r == 0 && record.acknowledged)
-            operate_send_forget(shard, &record);
         return;
     }
     assent_coord_answer_unknown(&shard->server->coord, r == 0 ? &record : NULL, message,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "outcomes.h"
 #include "server.h"
 
 #define STEP_RECORDS 256
@@ -113,13 +114,33 @@ static bool visit(const void *key, size_t key_size, const void *value, size_t va
     return true;
 }
 
-static void prune(struct server *server, const struct step *step)
+/* While all are held: what is being written anew, or has been since the walk read it, stays. */
+static bool is_still_due(struct server *server, const struct assent_gtrid *gtrid)
+{
+    struct assent_coord_record record;
+
+    return !operate_is_rewriting(server_shard_of(server, gtrid), gtrid) &&
+           outcomes_read(server, gtrid, &record) == 0 &&
+           retention_is_due(&record, assent_store_age_ms(server->store),
+                            server->options.retention_ms);
+}
+
+static void keep_rewritten(struct step *step)
+{
+    size_t due_count = 0;
+
+    if (!atomic_load(&step->server->rewrites_outcomes))
+        return;
+    for (size_t i = 0; i < step->due_count; i++)
+        if (is_still_due(step->server, &step->due[i].gtrid))
+            step->due[due_count++] = step->due[i];
+    step->due_count = due_count;
+}
+
+static void delete_due(struct server *server, const struct step *step)
 {
     struct retention *retention = &server->retention;
 
-    if (step->due_count == 0)
-        return;
-    server_hold(server);
     /* The mark is queued before the deletions, so it is on disk no later than they are. */
     for (size_t i = 0; i < step->due_count; i++)
         if (gtrid_order(&step->due[i].gtrid) > retention->expired_below)
@@ -134,6 +155,16 @@ static void prune(struct server *server, const struct step *step)
                     &step->due[i].gtrid);
     }
     server->shards[0].metrics.pruned += step->due_count;
+}
+
+static void prune(struct server *server, struct step *step)
+{
+    if (step->due_count == 0)
+        return;
+    server_hold(server);
+    keep_rewritten(step);
+    if (step->due_count > 0)
+        delete_due(server, step);
     server_release(server);
 }
 

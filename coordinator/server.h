@@ -28,6 +28,7 @@ struct evhttp;
  * participant's number). */
 #define TOKEN_PARTICIPANT 16
 #define TOKEN_OPERATION   17 /* token: the operation's id */
+#define TOKEN_REWRITE     18 /* token: the rewrite of an outcome */
 
 enum server_state { SERVER_READING, SERVER_SERVING, SERVER_DRAINING };
 
@@ -57,11 +58,12 @@ struct server {
     uint64_t started_ms;
     struct participants participants;
     struct operations operations;
-    uint64_t life;               /* random: two that have the same incarnation are told apart */
-    uint64_t audit_last;         /* number of the last record of a manual act */
-    _Atomic uint64_t told_below; /* server_ended_below() when all participants were told */
-    bool restored;               /* a participant has seen this log further on than it is */
-    uint32_t accepted;           /* what was lost before this incarnation is accepted */
+    atomic_bool rewrites_outcomes; /* it has done so in this life */
+    uint64_t life;                 /* random: two that have the same incarnation are told apart */
+    uint64_t audit_last;           /* number of the last record of a manual act */
+    _Atomic uint64_t told_below;   /* server_ended_below() when all participants were told */
+    bool restored;                 /* a participant has seen this log further on than it is */
+    uint32_t accepted;             /* what was lost before this incarnation is accepted */
     struct recovery recovery;
     struct retention retention;
 };

@@ -20,6 +20,7 @@
 #include "mailbox.h"
 #include "metrics.h"
 #include "numbers.h"
+#include "operate.h"
 #include "relays.h"
 #include "sent_points.h"
 #include "session.h"
@@ -60,6 +61,7 @@ struct shard {
     uint64_t rng;            /* seeds the machines' jitter */
     uint64_t unacknowledged; /* outcomes that are mixed or a hazard, and nobody has seen to */
     struct assent_sent_points *sent_points;
+    struct rewrites rewrites;
     struct recent recent;
     struct metrics metrics;
 

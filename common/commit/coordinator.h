@@ -201,12 +201,20 @@ void assent_coord_answer_unknown(const struct assent_coord_config *config,
 ASSENT_CHECKED int assent_coord_may_resolve(const struct assent_coord *machine,
                                             enum assent_decision decision, bool force);
 
-/* A branch's result for a transaction that has no machine: from its record (NULL: none, so it is
- * presumed aborted). True: it contradicts what is on record, ret_record is what stands now, and a
- * person should look. */
-bool assent_coord_late_result(const struct assent_coord_record *record,
-                              const struct assent_message *message, uint32_t participant,
-                              struct assent_coord_record *ret_record);
+/* What becomes of a branch's result that comes when its transaction has no machine any more. */
+enum assent_coord_late {
+    ASSENT_COORD_LATE_NOTHING,
+    ASSENT_COORD_LATE_RECORD, /* it contradicts what is on record: a person should look */
+    ASSENT_COORD_LATE_FORGET, /* a person has looked, or it agrees: the branch need not be kept */
+};
+/* From the transaction's record. NULL: none; then it is presumed aborted, or, if it may have
+ * expired, nobody knows what stood, and a person is asked (again). RECORD: ret_record is what
+ * stands now. */
+enum assent_coord_late assent_coord_late_result(const struct assent_coord_record *record,
+                                                bool may_have_expired,
+                                                const struct assent_message *message,
+                                                uint32_t participant,
+                                                struct assent_coord_record *ret_record);
 
 /* Whether the phase waits for that branch's next answer. */
 bool assent_coord_awaits(const struct assent_coord *machine, uint32_t branch);

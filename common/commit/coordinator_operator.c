@@ -94,37 +94,57 @@ static enum assent_outcome outcome_of(const struct assent_coord_record *r)
                                                    : ASSENT_OUTCOME_ABORTED;
 }
 
-bool assent_coord_late_result(const struct assent_coord_record *record,
-                              const struct assent_message *message, uint32_t participant,
-                              struct assent_coord_record *ret_record)
+/* A branch on its own has ended otherwise than plainly, and as decided. */
+static bool agrees(enum assent_decision decision, enum assent_branch_result result)
 {
-    struct assent_coord_record r = {.kind = ASSENT_COORD_RECORD_OUTCOME,
-                                    .decision = ASSENT_DECISION_ABORT,
-                                    .gtrid = message->gtrid,
-                                    .protocol = message->protocol,
-                                    .termination = message->termination,
-                                    .reason = ASSENT_REASON_PRESUMED};
-    struct assent_coord_record_branch *b;
-    enum assent_branch_result result;
+    return (decision == ASSENT_DECISION_COMMIT && result == ASSENT_RESULT_HEUR_COMMITTED) ||
+           (decision == ASSENT_DECISION_ABORT && result == ASSENT_RESULT_HEUR_ABORTED);
+}
 
-    if (message->kind != ASSENT_MSG_ACK || message->result == ASSENT_RESULT_NONE ||
-        message->branch == 0 || message->branch > ASSENT_BRANCHES_MAX)
-        return false;
-    if (record != NULL)
-        r = *record;
-    if (r.kind != ASSENT_COORD_RECORD_OUTCOME || r.decision == ASSENT_DECISION_NONE)
-        return false;
-    result = coord_result_against(r.decision, message->result);
-    if (result == ASSENT_RESULT_COMMITTED || result == ASSENT_RESULT_ABORTED)
-        return false;
+static bool is_plain(enum assent_branch_result result)
+{
+    return result == ASSENT_RESULT_NONE || result == ASSENT_RESULT_COMMITTED ||
+           result == ASSENT_RESULT_ABORTED;
+}
+
+static struct assent_coord_record without_record(const struct assent_message *message,
+                                                 bool may_have_expired)
+{
+    return (struct assent_coord_record){
+        .kind = ASSENT_COORD_RECORD_OUTCOME,
+        .decision = may_have_expired ? ASSENT_DECISION_NONE : ASSENT_DECISION_ABORT,
+        .outcome = ASSENT_OUTCOME_HAZARD,
+        .gtrid = message->gtrid,
+        .protocol = message->protocol,
+        .termination = message->termination,
+        .reason = may_have_expired ? ASSENT_REASON_NONE : ASSENT_REASON_PRESUMED};
+}
+
+enum assent_coord_late assent_coord_late_result(const struct assent_coord_record *record,
+                                                bool may_have_expired,
+                                                const struct assent_message *message,
+                                                uint32_t participant,
+                                                struct assent_coord_record *ret_record)
+{
+    struct assent_coord_record r =
+        record != NULL ? *record : without_record(message, may_have_expired);
+    struct assent_coord_record_branch *b;
+    enum assent_branch_result result = coord_result_against(r.decision, message->result);
+
+    if (message->kind != ASSENT_MSG_ACK || r.kind != ASSENT_COORD_RECORD_OUTCOME ||
+        message->branch == 0 || message->branch > ASSENT_BRANCHES_MAX || is_plain(result))
+        return ASSENT_COORD_LATE_NOTHING;
+    if (agrees(r.decision, result))
+        return ASSENT_COORD_LATE_FORGET;
     b = branch_of(&r, message->branch);
-    if (b->result == result)
-        return false; /* it says so again, until a person has seen to it */
+    if (b->result == result) /* it says so again, until a person has seen to it */
+        return r.acknowledged ? ASSENT_COORD_LATE_FORGET : ASSENT_COORD_LATE_NOTHING;
     b->participant = participant;
     b->epoch = message->epoch;
     b->result = result;
-    r.outcome = outcome_of(&r);
+    if (r.decision != ASSENT_DECISION_NONE)
+        r.outcome = outcome_of(&r);
     r.acknowledged = false;
     *ret_record = r;
-    return true;
+    return ASSENT_COORD_LATE_RECORD;
 }

@@ -385,6 +385,30 @@ def test_what_the_service_did_alone(cluster, odd, phase, said, decided, outcome)
     assert not agent.process.has_line("branch_came_back")
 
 
+def test_what_was_seen_to_and_has_expired_is_no_abort(cluster, odd):
+    """The service has cancelled what was committed; a person has seen to it while the agent was
+    down; retention has dropped it. When the agent says it once more, nobody presumes that the
+    transaction was aborted: a person looks again, and then it is let go (22, 23)."""
+    start_odd(cluster, odd, retention="1ms")
+    work = '{"confirm": [{"status": 410, "body": {"outcome": "cancelled"}}]}'
+    done = cluster.ctl.run(("bank", "put b 1"), ("shop", work), options=["--wait"]).json
+    gtrid, run, agent = done["gtrid"], cluster.ctl, cluster.agents["shop"]
+    assert done["outcome"] == "mixed"
+    agent.kill()
+    run("tx", "acknowledge", gtrid, "--reason", "sent by hand", expect=0)
+    wait_until(lambda: run("tx", "show", gtrid).json["outcome"] == "expired", "it has expired")
+    agent.start()
+    shown = wait_until(lambda: run("tx", "show", gtrid).json["outcome"] != "expired" and
+                       run("tx", "show", gtrid, expect=0).json, "the agent says it again")
+    assert shown["outcome"] == "hazard" and "nobody knows" in shown["reason"]
+    assert [b["result"] for b in shown["branches"]] == ["heuristically aborted"]
+    run("tx", "acknowledge", gtrid, "--reason", "seen", expect=0)
+    run("health", expect=0)
+    wait_until(lambda: ctl.Ctl(agent.address)("participants", "branches",
+                                              expect=0).json["branches"] == [],
+               "the agent keeps nothing of it")
+
+
 @pytest.mark.parametrize("host,trusted,reason", [
     ("127.0.0.1", True, None), ("127.0.0.1", False, "certificate"),
     ("localhost", True, "localhost")])

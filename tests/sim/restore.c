@@ -106,6 +106,21 @@ static void force(struct sim_world *w)
     }
 }
 
+static void send_forget(struct sim_world *w, uint32_t tx, uint32_t to, uint32_t branch,
+                        uint32_t epoch)
+{
+    const struct sim_tx *t = &w->txs[tx];
+    struct assent_message message = {.kind = ASSENT_MSG_FORGET,
+                                     .gtrid = t->gtrid,
+                                     .branch = branch,
+                                     .incarnation = w->incarnation,
+                                     .epoch = epoch,
+                                     .protocol = t->protocol,
+                                     .termination = t->termination};
+
+    sim_send(w, 0, to, tx, &message);
+}
+
 static void release(struct sim_world *w)
 {
     static struct assent_coord_record record;
@@ -117,16 +132,9 @@ static void release(struct sim_world *w)
             continue;
         for (uint32_t i = 0; i < record.branch_count; i++) {
             const struct assent_coord_record_branch *b = &record.branches[i];
-            struct assent_message message = {.kind = ASSENT_MSG_FORGET,
-                                             .gtrid = t->gtrid,
-                                             .branch = b->number,
-                                             .incarnation = w->incarnation,
-                                             .epoch = b->epoch,
-                                             .protocol = t->protocol,
-                                             .termination = t->termination};
 
             if (b->result > ASSENT_RESULT_ABORTED)
-                sim_send(w, 0, t->participants[b->number - 1], tx, &message);
+                send_forget(w, tx, t->participants[b->number - 1], b->number, b->epoch);
         }
     }
 }
@@ -141,8 +149,16 @@ void sim_late_result(struct sim_world *w, const struct sim_event *event,
 
     if (w->lost_below != 0 && t->restored)
         return; /* nothing is presumed in a restored log, so nothing contradicts it */
-    if (!assent_coord_late_result(is_found ? &found : NULL, message, event->from, &record))
+    switch (
+        assent_coord_late_result(is_found ? &found : NULL, false, message, event->from, &record)) {
+    case ASSENT_COORD_LATE_NOTHING:
         return;
+    case ASSENT_COORD_LATE_FORGET:
+        send_forget(w, event->tx, event->from, message->branch, message->epoch);
+        return;
+    case ASSENT_COORD_LATE_RECORD:
+        break;
+    }
     if (message->result == ASSENT_RESULT_COMMITTED)
         sim_probe(w, SIM_PROBE_LOSS_SHOWN);
     sim_trace(w, "coordinator tx%u alarm", event->tx);

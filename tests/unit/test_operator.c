@@ -66,31 +66,79 @@ static void by_hand_against_a_branch_that_alone_knows_is_a_hazard(void **state)
     assert_int_equal(m.outcome, ASSENT_OUTCOME_HAZARD);
 }
 
+static enum assent_coord_late late(const struct assent_coord_record *found, bool may_have_expired,
+                                   uint32_t branch, enum assent_branch_result result,
+                                   struct assent_coord_record *ret_record)
+{
+    const struct assent_message ack = {
+        .kind = ASSENT_MSG_ACK, .branch = branch, .epoch = 3, .result = result};
+
+    return assent_coord_late_result(found, may_have_expired, &ack, 10 - branch, ret_record);
+}
+
 static void a_late_contradiction_is_kept(void **state)
 {
-    struct assent_message ack = {.kind = ASSENT_MSG_ACK, .branch = 2, .epoch = 3};
     struct assent_coord_record record;
 
     (void)state; /* edge cases 22, 23 */
-    ack.result = ASSENT_RESULT_ABORTED;
-    assert_false(assent_coord_late_result(NULL, &ack, 9, &record));
-    ack.result = ASSENT_RESULT_HEUR_COMMITTED;
-    assert_true(assent_coord_late_result(NULL, &ack, 9, &record));
+    assert_int_equal(late(NULL, false, 2, ASSENT_RESULT_ABORTED, &record),
+                     ASSENT_COORD_LATE_NOTHING);
+    assert_int_equal(late(NULL, false, 2, ASSENT_RESULT_HEUR_COMMITTED, &record),
+                     ASSENT_COORD_LATE_RECORD);
     assert_int_equal(record.decision, ASSENT_DECISION_ABORT);
     assert_int_equal(record.outcome, ASSENT_OUTCOME_MIXED);
-    assert_int_equal(record.branches[0].participant, 9);
-    assert_false(assent_coord_late_result(&record, &ack, 9, &record)); /* as before */
-    ack.branch = 1;
-    ack.result = ASSENT_RESULT_HAZARD;
+    assert_int_equal(record.branches[0].participant, 8);
+    /* As before; and before a person has seen to it. */
+    assert_int_equal(late(&record, false, 2, ASSENT_RESULT_HEUR_COMMITTED, &record),
+                     ASSENT_COORD_LATE_NOTHING);
     record.acknowledged = true;
-    assert_true(assent_coord_late_result(&record, &ack, 8, &record));
+    assert_int_equal(late(&record, false, 2, ASSENT_RESULT_HEUR_COMMITTED, &record),
+                     ASSENT_COORD_LATE_FORGET);
+    assert_int_equal(late(&record, false, 1, ASSENT_RESULT_HAZARD, &record),
+                     ASSENT_COORD_LATE_RECORD);
     assert_int_equal(record.branch_count, 2);
     assert_int_equal(record.branches[0].number, 1);
     assert_int_equal(record.outcome, ASSENT_OUTCOME_MIXED);
     assert_false(record.acknowledged);
     record.kind = ASSENT_COORD_RECORD_COMMIT; /* it has a machine */
-    ack.result = ASSENT_RESULT_HEUR_ABORTED;
-    assert_false(assent_coord_late_result(&record, &ack, 8, &record));
+    assert_int_equal(late(&record, false, 1, ASSENT_RESULT_HEUR_ABORTED, &record),
+                     ASSENT_COORD_LATE_NOTHING);
+}
+
+static void a_branch_that_agrees_by_itself_need_not_be_kept(void **state)
+{
+    struct assent_coord_record record = {.kind = ASSENT_COORD_RECORD_OUTCOME,
+                                         .decision = ASSENT_DECISION_COMMIT,
+                                         .outcome = ASSENT_OUTCOME_COMMITTED};
+
+    (void)state; /* edge case 22 */
+    assert_int_equal(late(NULL, false, 2, ASSENT_RESULT_HEUR_ABORTED, &record),
+                     ASSENT_COORD_LATE_FORGET);
+    assert_int_equal(late(&record, false, 2, ASSENT_RESULT_HEUR_COMMITTED, &record),
+                     ASSENT_COORD_LATE_FORGET);
+    assert_int_equal(record.branch_count, 0);
+}
+
+/* Perhaps a person has seen to it, and retention dropped it; perhaps nobody ever heard of it. */
+static void of_what_may_have_expired_nothing_is_presumed(void **state)
+{
+    static const enum assent_branch_result results[] = {
+        ASSENT_RESULT_HEUR_COMMITTED, ASSENT_RESULT_HEUR_ABORTED, ASSENT_RESULT_HAZARD};
+    struct assent_coord_record record;
+
+    (void)state; /* edge cases 22, 23 */
+    assert_int_equal(late(NULL, true, 1, ASSENT_RESULT_COMMITTED, &record),
+                     ASSENT_COORD_LATE_NOTHING);
+    assert_int_equal(late(NULL, true, 1, ASSENT_RESULT_ABORTED, &record),
+                     ASSENT_COORD_LATE_NOTHING);
+    for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
+        assert_int_equal(late(NULL, true, 1, results[i], &record), ASSENT_COORD_LATE_RECORD);
+        assert_int_equal(record.decision, ASSENT_DECISION_NONE);
+        assert_int_equal(record.outcome, ASSENT_OUTCOME_HAZARD);
+        assert_int_equal(record.branches[0].result, results[i]);
+        record.acknowledged = true;
+        assert_int_equal(late(&record, true, 1, results[i], &record), ASSENT_COORD_LATE_FORGET);
+    }
 }
 
 /* --- the participant --- */
@@ -195,6 +243,8 @@ int main(void)
         cmocka_unit_test(by_hand_only_what_is_undecided_is_decided),
         cmocka_unit_test(by_hand_against_a_branch_that_alone_knows_is_a_hazard),
         cmocka_unit_test(a_late_contradiction_is_kept),
+        cmocka_unit_test(a_branch_that_agrees_by_itself_need_not_be_kept),
+        cmocka_unit_test(of_what_may_have_expired_nothing_is_presumed),
         cmocka_unit_test(a_call_without_an_answer_is_repeated_when_the_rm_is_back),
         cmocka_unit_test(what_has_vanished_is_a_hazard_until_it_was_seen_to),
     };
