@@ -17,9 +17,10 @@
 #include "driver.h"
 
 #define DISK_LOW_BYTES (16ull << 20)
-#define LAZY_FLUSH_MS  10
-#define WATCH_S        1
-#define STOP_LOOK_US   5000
+/* Nobody waits for what is lazy here, and each sync of ours is in the way of somebody's that waits. */
+#define LAZY_FLUSH_MS 100
+#define WATCH_S       1
+#define STOP_LOOK_US  5000
 /* Leaves almost all of the 24 bits to restarts. */
 #define FIRST_INCARNATION_MAX (1u << 20)
 /* Each branch has at most this many records queued at a time. */
