@@ -75,9 +75,23 @@ struct agent_branch *agent_branches_add(struct agent_branches *branches,
     return branch;
 }
 
+void agent_branches_keep_peers(struct agent_branch *branch,
+                               const struct assent_part_record_peer *peers, uint32_t count)
+{
+    struct assent_part_record_peer *kept =
+        count <= AGENT_NEAR_PEERS ? branch->near_peers : malloc(count * sizeof(*kept));
+
+    if (!kept)
+        return;
+    memcpy(kept, peers, count * sizeof(*kept));
+    branch->peers = kept;
+    branch->peer_count = count;
+}
+
 static void drop_peers(struct agent_branch *branch)
 {
-    free(branch->peers);
+    if (branch->peers != branch->near_peers)
+        free(branch->peers);
     branch->peers = NULL;
     branch->peer_count = 0;
 }

@@ -44,6 +44,8 @@ struct coordinator_log {
     UT_hash_handle hh;
 };
 
+#define AGENT_NEAR_PEERS 4 /* so few need no memory of their own */
+
 struct agent_branch {
     struct assent_branch_id id; /* the key */
     UT_hash_handle hh;          /* beside it: looked at together */
@@ -57,6 +59,7 @@ struct agent_branch {
     bool damaged;                          /* its record cannot be read: it is left alone */
     struct assent_part_record_peer *peers; /* peer_count, in order of the branches; NULL: unknown */
     uint32_t peer_count;
+    struct assent_part_record_peer near_peers[AGENT_NEAR_PEERS];
     uint32_t asker;            /* the member that spoke last; 0: none ... */
     uint64_t asker_connection; /* ... and where it is answered */
     char *reason_text;         /* what the resource said; NULL: nothing */
@@ -83,6 +86,9 @@ struct coordinator_log *agent_branches_find_log(const struct agent_branches *bra
                                                 const uint8_t id[ASSENT_LOG_ID_BYTES]);
 struct agent_branch *agent_branches_find(const struct agent_branches *branches,
                                          const struct assent_branch_id *id);
+/* Of a branch that has none yet. Without memory it goes on without. */
+void agent_branches_keep_peers(struct agent_branch *branch,
+                               const struct assent_part_record_peer *peers, uint32_t count);
 /* The id under which its RM knows the branch, see ASSENT_BRANCH_OF_3PC. */
 struct assent_branch_id agent_branch_rm_id(const struct agent_branch *branch);
 /* A new, open branch with a machine in NONE; the caller fills the rest. NULL: no memory. */

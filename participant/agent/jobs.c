@@ -8,19 +8,20 @@ struct agent_job *agent_job_new(struct agent_finisher *finisher, const void *wor
 {
     struct assent_pool *pool = agent_finisher_jobs(finisher);
     struct agent_job *job = assent_pool_take(pool);
-    void *copy = work_size ? malloc(work_size) : NULL;
+    void *copy;
 
-    if (!job || (work_size && !copy)) {
-        free(copy);
-        if (job)
-            assent_pool_give(pool, job);
+    if (!job)
+        return NULL;
+    copy = work_size <= sizeof(job->near_work) ? job->near_work : malloc(work_size);
+    if (!copy) {
+        assent_pool_give(pool, job);
         return NULL;
     }
     if (work_size)
         memcpy(copy, work, work_size);
     job->pool = pool;
     job->finisher = finisher;
-    job->call.work = copy;
+    job->call.work = work_size ? copy : NULL;
     job->call.work_size = work_size;
     return job;
 }
@@ -29,7 +30,8 @@ void agent_job_free(struct agent_job *job)
 {
     if (!job)
         return;
-    free((void *)(uintptr_t)job->call.work); /* ours: agent_job_new copied it */
+    if (job->call.work != job->near_work)
+        free((void *)(uintptr_t)job->call.work); /* ours: agent_job_new copied it */
     free(job->call.reply);
     free(job->command);
     if (job->drop)

@@ -64,22 +64,15 @@ static bool freeze(struct recovery *recovery, const struct assent_branch_id *id,
 static void restore_peers(struct recovery *recovery, struct agent_branch *branch,
                           const struct assent_part_record *record)
 {
-    struct assent_part_record_peer *peers;
-
     for (uint32_t i = 0; i < record->peer_count; i++)
         if (!agent_address_book_get(&recovery->agent->address_book, record->peers[i].number)) {
             assent_log(ASSENT_LOG_ERROR, "address_missing", "branch=%s address=%u",
                        branch_text(&branch->id), record->peers[i].number);
             return;
         }
-    peers = calloc(record->peer_count + 1u, sizeof(*peers));
-    if (!peers) {
+    agent_branches_keep_peers(branch, record->peers, record->peer_count);
+    if (!branch->peers)
         recovery->error = ASSENT_E_NOMEM;
-        return;
-    }
-    memcpy(peers, record->peers, record->peer_count * sizeof(*peers));
-    branch->peers = peers;
-    branch->peer_count = record->peer_count;
 }
 
 static bool visit_record(const void *key, size_t key_size, const void *value, size_t value_size,

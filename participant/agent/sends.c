@@ -113,12 +113,11 @@ void agent_sends_message(const struct agent_step *step, const struct assent_mess
 void agent_sends_learn_peers(struct agent_branch *branch, const struct assent_wire *wire)
 {
     uint32_t count = (uint32_t)wire->u.branch.peer_count;
-    struct assent_part_record_peer *peers;
+    struct assent_part_record_peer peers[ASSENT_BRANCHES_MAX];
 
     if (wire->u.branch.message.kind != ASSENT_MSG_PREPARE || branch->peers || count == 0)
         return;
-    peers = calloc(count, sizeof(*peers));
-    for (uint32_t i = 0; peers && i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         const struct agent_address *address =
             agent_address_book_learn(branch->agent, &wire->u.branch.peers[i]);
 
@@ -126,12 +125,10 @@ void agent_sends_learn_peers(struct agent_branch *branch, const struct assent_wi
             assent_log(ASSENT_LOG_WARN, "peers_ignored", "why=%s",
                        assent_log_quote(address ? "they are not one for each branch"
                                                 : "the address book is full"));
-            free(peers);
             return;
         }
         peers[i].number = address->number;
         peers[i].epoch = wire->u.branch.peers[i].epoch;
     }
-    branch->peers = peers;
-    branch->peer_count = peers ? count : 0;
+    agent_branches_keep_peers(branch, peers, count);
 }

@@ -40,6 +40,8 @@ struct agent_lane {
 
 /* One call, or a row of calls for one branch: begin if asked, work if asked, then `operation`. The
  * first result that is not OK ends the row. */
+#define AGENT_NEAR_WORK_BYTES 128 /* work that needs no memory of its own */
+
 struct agent_job {
     STAILQ_ENTRY(agent_job) link;
     struct assent_pool *pool;        /* whence its memory is */
@@ -59,7 +61,8 @@ struct agent_job {
     void (*drop)(void *context);         /* not NULL: frees the context with the job */
     int query_error;         /* 0: call.reply holds the JSON text; else call.reason says why */
     struct assent_call call; /* id, work and timeout_ms from the caller; results from the workers.
-                              * Last, and its reason is: that is not cleared for each new job */
+                              * From its reason on, its last field, no job is cleared */
+    char near_work[AGENT_NEAR_WORK_BYTES];
 };
 
 /* done() is called inside agent_workers_process() and owns the job from then on. jobs: for their

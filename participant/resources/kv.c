@@ -376,7 +376,7 @@ static int query_dump(struct kv *kv, json_t **ret_json, char *error)
 static int query_get(struct kv *kv, const char *key, json_t **ret_json, char *error)
 {
     size_t key_size = strlen(key), size = 0;
-    char *value = NULL;
+    char *value = NULL, empty[1] = "";
     int r;
 
     if (key_size == 0 || key_size > KV_KEY_MAX || strpbrk(key, " \t\n") != NULL) {
@@ -384,9 +384,10 @@ static int query_get(struct kv *kv, const char *key, json_t **ret_json, char *er
                  KV_KEY_MAX);
         return ASSENT_E_INVALID;
     }
-    r = kv_store_get(kv->store, key, key_size, &value, &size, error);
+    r = kv_store_get(kv->store, key, key_size, empty, 0, &value, &size, error);
     if (r == 0)
-        *ret_json = json_pack("{s:s, s:s%}", "key", key, "value", value, size);
+        *ret_json =
+            json_pack("{s:s, s:s%}", "key", key, "value", value != NULL ? value : empty, size);
     else if (r == ASSENT_E_NOT_FOUND)
         *ret_json = json_pack("{s:s, s:n}", "key", key, "value");
     else

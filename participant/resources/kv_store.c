@@ -268,24 +268,23 @@ void kv_store_close(struct kv_store *store)
 
 /* --- reads ------------------------------------------------------------------------------------ */
 
-int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char **ret_value,
-                 size_t *ret_size, char *error)
+int kv_store_get(struct kv_store *store, const char *key, size_t key_size, char *near,
+                 size_t near_size, char **ret_far, size_t *ret_size, char *error)
 {
     MDB_val name = bytes(key, key_size), found;
     MDB_txn *txn = NULL;
-    char *value;
+    char *far = NULL;
     int rc, r = 0;
 
     if ((rc = assent_lmdb_readers_begin(&store->readers, store->env, &txn)) != 0)
         return fail(rc, "reading", error);
     if ((rc = mdb_get(txn, store->data, &name, &found)) != 0)
         r = fail(rc, "reading", error);
-    else if ((value = malloc(found.mv_size + 1)) == NULL)
+    else if (found.mv_size > near_size && (far = malloc(found.mv_size)) == NULL)
         r = fail(ENOMEM, "reading", error);
     else {
-        memcpy(value, found.mv_data, found.mv_size);
-        value[found.mv_size] = '\0';
-        *ret_value = value;
+        memcpy(far != NULL ? far : near, found.mv_data, found.mv_size);
+        *ret_far = far;
         *ret_size = found.mv_size;
     }
     assent_lmdb_readers_end(&store->readers, txn);

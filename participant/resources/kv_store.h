@@ -38,9 +38,11 @@ ASSENT_CHECKED int kv_store_open(const char *directory, uint64_t map_bytes,
                                  struct kv_store **ret_store, char *error, size_t error_size);
 void kv_store_close(struct kv_store *store); /* NULL is allowed */
 
-/* Reads what is committed when it is called; *ret_value is malloc'ed. */
+/* Reads what is committed when it is called: into near if it has room, and then *ret_far is NULL;
+ * else *ret_far is malloc'ed. */
 ASSENT_CHECKED int kv_store_get(struct kv_store *store, const char *key, size_t key_size,
-                                char **ret_value, size_t *ret_size, char *error);
+                                char *near, size_t near_size, char **ret_far, size_t *ret_size,
+                                char *error);
 /* 0: the marker of a commit is there. */
 ASSENT_CHECKED int kv_store_marker(struct kv_store *store,
                                    const uint8_t name[ASSENT_BRANCH_ID_BYTES], char *error);

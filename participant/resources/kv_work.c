@@ -33,11 +33,12 @@ struct text {
     size_t size;
 };
 
-/* A value as the branch sees it; data is malloc'ed. */
+/* A value as the branch sees it, until the next command. */
 struct value {
-    char *data;
+    const char *data;
     size_t size;
     bool found;
+    char *far; /* malloc'ed; NULL: the data is elsewhere */
 };
 
 struct work {
@@ -50,7 +51,8 @@ struct work {
     size_t reply_bytes;
     unsigned line;
     const char *command;
-    struct text key, rest; /* rest: what follows the key */
+    struct text key, rest;    /* rest: what follows the key */
+    char near[KV_NEAR_BYTES]; /* a value that was read */
 };
 
 #define TEXT(text, max) kv_shown((text).data, (text).size, (max)), (text).data
@@ -190,14 +192,13 @@ static bool read_value(struct work *work, const struct kv_hold *hold, struct val
         value.found = false;
         break;
     case KV_WRITE_PUT:
+        value.data = hold->value;
         value.size = hold->value_size;
-        if ((value.data = malloc(value.size + 1)) == NULL)
-            return FAIL(work, "out of memory");
-        memcpy(value.data, hold->value, value.size);
         break;
     case KV_WRITE_NONE:
-        r = kv_store_get(work->kv->store, work->key.data, work->key.size, &value.data, &value.size,
-                         error);
+        r = kv_store_get(work->kv->store, work->key.data, work->key.size, work->near,
+                         sizeof(work->near), &value.far, &value.size, error);
+        value.data = value.far != NULL ? value.far : work->near;
         value.found = r == 0;
         break;
     }
@@ -280,7 +281,7 @@ static bool run_get(struct work *work)
     bool ok = at_end(work) && lock_key(work, KV_SHARED, &hold) && read_value(work, hold, &value) &&
               reserve_reply(work, value.size) && add_result(work, &value);
 
-    free(value.data);
+    free(value.far);
     return ok;
 }
 
@@ -303,7 +304,7 @@ static bool run_check(struct work *work)
         else
             ok = add_result(work, NULL);
     }
-    free(value.data);
+    free(value.far);
     return ok;
 }
 
@@ -395,7 +396,7 @@ static bool run_add(struct work *work)
                   TEXT(found, SHOWN_VALUE));
     else
         ok = sum_up(work, &addition, before, &sum);
-    free(value.data);
+    free(value.far);
     if (!ok)
         return false;
     value = (struct value){.data = digits, .found = true};
