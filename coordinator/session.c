@@ -116,7 +116,7 @@ bool session_may_ask(struct session *session, uint64_t request)
 
 bool session_wait(struct session *session, struct transaction *t, uint64_t request, bool until_end)
 {
-    struct waiter *waiter = malloc(sizeof(*waiter));
+    struct waiter *waiter = assent_pool_take(&t->table->waiters);
 
     if (waiter == NULL) {
         session_refuse(session, request, ASSENT_E_NOMEM, "out of memory");
@@ -135,7 +135,7 @@ void session_wait_over(struct waiter *waiter)
     TAILQ_REMOVE(&waiter->transaction->waiters, waiter, of_transaction);
     TAILQ_REMOVE(&waiter->session->waiters, waiter, of_session);
     session_count_asked(waiter->session, -1);
-    free(waiter);
+    assent_pool_give(&waiter->transaction->table->waiters, waiter);
 }
 
 void session_own(struct session *session, struct transaction *t)

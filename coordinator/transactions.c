@@ -7,6 +7,8 @@
 #include "gtrid.h"
 #include "id_table.h"
 
+#define SMALL_WORK_BYTES 128
+
 static const char empty[] = "";
 
 uint64_t gtrid_order(const struct assent_gtrid *gtrid)
@@ -37,6 +39,8 @@ void transactions_init(struct transactions *table, struct event_base *base,
 
         assent_pool_init(&table->pools[i], size, size);
     }
+    assent_pool_init(&table->waiters, sizeof(struct waiter), 0);
+    assent_pool_init(&table->small_works, SMALL_WORK_BYTES, 0);
 }
 
 void transactions_fini(struct transactions *table)
@@ -47,6 +51,8 @@ void transactions_fini(struct transactions *table)
         transactions_remove(t);
     for (size_t i = 0; i < BRANCH_SIZES; i++)
         assent_pool_fini(&table->pools[i]);
+    assent_pool_fini(&table->waiters);
+    assent_pool_fini(&table->small_works);
 }
 
 /* By the owner: no other thread writes in between. */
@@ -217,7 +223,7 @@ bool transactions_hold_work(struct transaction *t, uint32_t branch, const void *
     ASSENT_ASSERT(b->work == NULL);
     if (size == 0)
         return true;
-    b->work = malloc(size);
+    b->work = size <= SMALL_WORK_BYTES ? assent_pool_take(&t->table->small_works) : malloc(size);
     if (b->work == NULL)
         return false;
     memcpy(b->work, work, size);
@@ -232,9 +238,16 @@ void transactions_release_work(struct transaction *t)
     if (t->work_bytes == 0)
         return;
     for (uint32_t i = 0; i < t->branch_max; i++) {
-        free(t->branches[i].work);
-        t->branches[i].work = NULL;
-        t->branches[i].work_size = 0;
+        struct branch_context *b = &t->branches[i];
+
+        if (b->work == NULL)
+            continue;
+        if (b->work_size <= SMALL_WORK_BYTES)
+            assent_pool_give(&t->table->small_works, b->work);
+        else
+            free(b->work);
+        b->work = NULL;
+        b->work_size = 0;
     }
     add_to(&t->table->work_bytes, -t->work_bytes);
     t->work_bytes = 0;

@@ -79,6 +79,8 @@ struct transactions {
     uint64_t highest;             /* order of all that were added */
     bool unsorted;
     struct assent_pool pools[BRANCH_SIZES];
+    struct assent_pool waiters;
+    struct assent_pool small_works; /* one-shot work that is not longer than most */
     /* Changed by the owner alone; any thread may read them. */
     atomic_size_t count, work_bytes; /* work_bytes: held by all of them */
     struct event_base *base;

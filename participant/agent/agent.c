@@ -17,7 +17,7 @@
 #include "driver.h"
 
 #define DISK_LOW_BYTES (16ull << 20)
-/* Nobody waits for what is lazy here, and each sync of ours is in the way of somebody's that waits. */
+/* Nobody waits for what is lazy here; each sync is in the way of one that somebody waits for. */
 #define LAZY_FLUSH_MS 100
 #define WATCH_S       1
 #define STOP_LOOK_US  5000
