@@ -325,7 +325,7 @@ void http_evidence(struct http *http, struct assent_call *call)
     int r = http_barrier_get(http->barrier, &call->id, &record);
 
     if (http_branch_find(http, &call->id) != NULL) {
-        http_result(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+        http_result(call, ASSENT_RM_VANISHED, "the branch is not prepared");
         return;
     }
     if (r == ASSENT_E_NOT_FOUND) {

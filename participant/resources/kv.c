@@ -255,7 +255,7 @@ static void evidence(void *resource, struct assent_call *call)
         if (branch->prepared)
             kv_result(call, ASSENT_RM_OK);
         else
-            kv_answer(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+            kv_answer(call, ASSENT_RM_VANISHED, "the branch is not prepared");
         return;
     }
     assent_branch_id_encode(&call->id, name);

@@ -133,11 +133,17 @@ void sql_work(void *resource, struct assent_call *call)
 void sql_evidence(void *resource, struct assent_call *call)
 {
     struct sql_database *db = resource;
+    struct sql_branch *branch = sql_branch_find(db, &call->id);
     char reason[ASSENT_REASON_MAX + 1];
     struct sql_session *session;
 
-    if (sql_branch_find(db, &call->id) != NULL) {
-        sql_answer(call, ASSENT_RM_NOT_FOUND, "the branch is not prepared");
+    if (branch != NULL && branch->ended) { /* the server's list and the marker are the truth */
+        sql_branch_drop(db, branch);
+        branch = NULL;
+    }
+    if (branch != NULL) {
+        sql_answer(call, ASSENT_RM_VANISHED, "%s",
+                   branch->failed ? branch->reason : "the branch is not prepared");
     } else if (sql_take_finisher(db, &session, reason) != 0) {
         sql_answer(call, ASSENT_RM_UNAVAILABLE, "%s", reason);
     } else {

@@ -68,7 +68,8 @@ enum assent_rm_result xa_result(enum xa_source source, int code)
     if ((unsigned)source >= XA_SOURCES)
         return UNCLEAR;
     if (source == XA_BY_HELPER)
-        return (unsigned)code <= (unsigned)UNCLEAR ? (enum assent_rm_result)code : UNCLEAR;
+        return (unsigned)code <= (unsigned)ASSENT_RM_VANISHED ? (enum assent_rm_result)code
+                                                              : UNCLEAR;
     for (size_t i = 0; i < ROWS; i++)
         if (rows[i].code == code)
             return rows[i].by[source];

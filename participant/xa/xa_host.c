@@ -136,7 +136,7 @@ static bool dispatch_active(struct host *host, struct host_job *job, struct plai
     case ASSENT_OP_EVIDENCE:
         *ret_plain =
             (struct plain){job->request.operation == ASSENT_OP_COMMIT ? ASSENT_RM_UNKNOWN_CODE
-                                                                      : ASSENT_RM_NOT_FOUND,
+                                                                      : ASSENT_RM_VANISHED,
                            "the branch is not prepared"};
         return true;
     default:

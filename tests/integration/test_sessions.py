@@ -45,12 +45,13 @@ def banks(cluster, of_kind, server):
     return made
 
 
-def start(banks, kind, connections=20):
+def start(banks, kind, connections=20, work_timeout="60s"):
     """The agent bank-a."""
     where = banks.address(banks.server, banks.databases["bank-a"])
     separator = " " if kind == "postgres" else ","
     agent = banks.cluster.add_agent(
-        "bank-a", [f"{kind}:connections={connections}{separator}{where}"], work_timeout="60s")
+        "bank-a", [f"{kind}:connections={connections}{separator}{where}"],
+        work_timeout=work_timeout)
     agent.start()
     banks.cluster.wait_up()
     return agent
@@ -84,6 +85,22 @@ def test_deadline_before_the_begin_leaves_nothing(banks, kind):
     assert banks.prepared("bank-a") == []
     assert banks.sql("bank-a", "SELECT balance FROM account WHERE name = 'a'") == [["60"]]
     banks.cluster.ctl.run(("bank-a", update.format(50)), options=["--wait"], expect=ctl.DONE)
+
+
+def test_one_phase_without_a_session_aborts(banks, kind):
+    """A one-shot transaction of one branch finds the only session taken: nothing of it was ever
+    sent, so it has aborted, and is no hazard for a person to see to (21)."""
+    agent = start(banks, kind, connections=1, work_timeout="200ms")
+    update = "UPDATE account SET balance = {} WHERE name = 'a'"
+    with banks.cluster.coordinator.application() as holder:
+        held = holder.begin()
+        holder.work(held, "bank-a", update.format(60))
+        done = banks.cluster.ctl.run(("bank-a", update.format(0)), options=["--wait"],
+                                     expect=ctl.ABORTED)
+        assert done.json["outcome"] == "aborted"
+        assert holder.end(held, wait=True).outcome == wire.pb.OUTCOME_COMMITTED
+    wait_until(lambda: branches(agent) == [], "the agent keeps nothing of either")
+    assert banks.sql("bank-a", "SELECT balance FROM account WHERE name = 'a'") == [["60"]]
 
 
 def test_session_that_outlives_its_agent_cannot_come_back(banks, kind):

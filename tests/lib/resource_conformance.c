@@ -50,13 +50,23 @@ static void write_something(struct driver *d, unsigned n)
     expect_work(d, n, text);
 }
 
+static void work_before(struct driver *d, unsigned n, enum assent_operation next)
+{
+    struct assent_call call;
+    char text[128];
+
+    snprintf(text, sizeof(text), subject->write, n);
+    call = driver_work_then(d, n, text, next);
+    assert_int_equal(call.result, ASSENT_RM_OK);
+    free(call.reply);
+}
+
 static void prepare_something(struct driver *d, unsigned n)
 {
     write_something(d, n);
     expect(d, ASSENT_OP_PREPARE, n, ASSENT_RM_OK);
 }
 
-/* A finished branch: NOT_FOUND, or for a repeat of the same end also OK; evidence must agree. */
 /* The two ways to say so: it was rolled back, or it is not there and nobody knows why. */
 static void expect_not_committed(struct driver *d, unsigned n)
 {
@@ -65,6 +75,7 @@ static void expect_not_committed(struct driver *d, unsigned n)
     assert_true(call.result == ASSENT_RM_WAS_ABORTED || call.result == ASSENT_RM_VANISHED);
 }
 
+/* A finished branch: NOT_FOUND, or for a repeat of the same end also OK; evidence must agree. */
 static void expect_finished(struct driver *d, unsigned n, bool committed)
 {
     struct assent_call commit = driver_call(d, ASSENT_OP_COMMIT, n);
@@ -160,6 +171,27 @@ static void an_active_branch_rolls_back(void **state)
     expect(d, ASSENT_OP_COMMIT, 2, ASSENT_RM_OK);
 }
 
+/* Asked for when nobody knows what a one-phase commit has done: it has not even begun, and never
+ * will once the branch is rolled back. */
+static void a_branch_in_work_has_not_committed(void **state)
+{
+    struct driver *d = *state;
+
+    if (!can(ASSENT_CAP_EVIDENCE))
+        return;
+    write_something(d, 1);
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_VANISHED);
+    expect(d, ASSENT_OP_ROLLBACK, 1, ASSENT_RM_OK);
+    expect_finished(d, 1, false);
+    /* It may have ended with its work: that is said, by whoever knows it. */
+    work_before(d, 2, ASSENT_OP_PREPARE);
+    if (driver_call(d, ASSENT_OP_EVIDENCE, 2).result == ASSENT_RM_VANISHED)
+        expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_COMMIT, 2, ASSENT_RM_OK);
+    expect_finished(d, 2, true);
+}
+
 static void a_branch_begun_without_work_rolls_back(void **state)
 {
     struct driver *d = *state;
@@ -232,17 +264,6 @@ static void prepared_branches_survive_a_reopen_and_go_either_way(void **state)
     expect_finished(d, 4, false);
     expect_finished(d, 5, true);
     expect_finished(d, 6, false);
-}
-
-static void work_before(struct driver *d, unsigned n, enum assent_operation next)
-{
-    struct assent_call call;
-    char text[128];
-
-    snprintf(text, sizeof(text), subject->write, n);
-    call = driver_work_then(d, n, text, next);
-    assert_int_equal(call.result, ASSENT_RM_OK);
-    free(call.reply);
 }
 
 /* Work that is told what comes next may do it, and nobody can tell; if it does not come after all,
@@ -501,6 +522,7 @@ int resource_conformance(const struct conformance_subject *of)
         TEST(a_prepared_branch_commits_and_repeats_harm_nothing),
         TEST(a_prepared_branch_rolls_back_and_repeats_harm_nothing),
         TEST(an_active_branch_rolls_back),
+        TEST(a_branch_in_work_has_not_committed),
         TEST(a_branch_begun_without_work_rolls_back),
         TEST(a_branch_that_wrote_nothing_votes_read_only),
         TEST(unknown_branches_are_never_success),

@@ -283,6 +283,34 @@ static void sessions_that_the_server_ends_are_noticed(void **state)
 
 /* --- batches, preflight -------------------------------------------------------------- */
 
+/* Its one-phase commit was never sent, so it is no hazard: a branch in work, which rolls back and
+ * leaves nothing here. */
+static void a_branch_that_got_no_session_has_not_committed(void **state)
+{
+    struct driver *d = *state;
+    struct assent_call call = {.id = driver_branch(2),
+                               .work = "INSERT INTO kv VALUES (2, 2)",
+                               .work_size = 28,
+                               .timeout_ms = 20,
+                               .no_reply = true,
+                               .next = ASSENT_OP_ONE_PHASE};
+    char alone[600];
+
+    driver_close(d);
+    snprintf(alone, sizeof(alone), "connections=1 %s", parameters);
+    d->parameters = alone;
+    driver_reopen(d);
+    expect_work(d, 1, "INSERT INTO kv VALUES (1, 1)");
+    assert_int_equal(driver_begin(d, 2), ASSENT_RM_OK);
+    d->ops->work(d->resource, &call);
+    assert_int_equal(call.result, ASSENT_RM_UNAVAILABLE);
+    expect_reason(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_VANISHED, "all 1 connections are in work");
+    expect(d, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_NOT_FOUND);
+    expect(d, ASSENT_OP_ONE_PHASE, 1, ASSENT_RM_OK);
+    d->parameters = parameters;
+}
+
 static void a_big_batch_commits_and_forgets_all(void **state)
 {
     enum { COUNT = 60 };
@@ -386,6 +414,7 @@ int main(void)
         TEST(evidence_and_a_late_session_agree),
         TEST(late_work_of_a_finished_branch_cannot_prepare),
         TEST(sessions_that_the_server_ends_are_noticed),
+        TEST(a_branch_that_got_no_session_has_not_committed),
         TEST(a_big_batch_commits_and_forgets_all),
         TEST(open_says_what_is_wrong),
     };

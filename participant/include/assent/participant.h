@@ -117,9 +117,10 @@ struct assent_resource_ops {
     void (*commit)(void *resource, struct assent_call *call);
     /* Rolls back a branch, active or prepared. OK, NOT_FOUND, RETRY, UNAVAILABLE, HEUR_*. */
     void (*rollback)(void *resource, struct assent_call *call);
-    /* Says what became of a branch that the RM no longer lists: WAS_COMMITTED, WAS_ABORTED (it was
-     * rolled back), VANISHED (it is not there and cannot commit any more, and nobody knows why),
-     * OK (it is still prepared), NOT_FOUND (no evidence), UNAVAILABLE. */
+    /* Says what became of a branch that the RM does not list: WAS_COMMITTED, WAS_ABORTED (it was
+     * rolled back), VANISHED (it is in work here, and only its own session could commit it, which
+     * is yours to end; or it is not there and cannot commit any more, and nobody knows why), OK (it
+     * is still prepared), NOT_FOUND (no evidence), UNAVAILABLE. */
     void (*evidence)(void *resource, struct assent_call *call);
     /* Drops what is kept about a finished branch (marker, heuristic). OK or UNAVAILABLE. Called
      * when its coordinator has said that this transaction, and all that it began before (by

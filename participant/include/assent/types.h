@@ -184,7 +184,7 @@ enum assent_reason {
     X(WAS_COMMITTED, 11, "was-committed")  /* evidence: the marker proves the commit */            \
     X(WAS_ABORTED, 12, "was-aborted")      /* evidence: proven not committed */                    \
     X(UNKNOWN_CODE, 13, "unknown-code")    /* anything not listed: never success */                \
-    X(VANISHED, 14, "vanished") /* evidence: not there, it cannot commit, nobody knows why */
+    X(VANISHED, 14, "vanished") /* evidence: not prepared, it cannot commit, nobody knows why */
 
 enum assent_rm_result {
 #define X(name, number, text) ASSENT_RM_##name = (number),
