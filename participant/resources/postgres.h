@@ -101,7 +101,8 @@ static inline struct postgres *postgres_of(struct sql_database *db)
 }
 
 /* postgres_prepared.c */
-/* Notes the transaction of a prepared branch; without memory or room it is not known later. */
+/* Notes the transaction of a prepared branch, once more if it is known; without memory it is not
+ * known later. */
 void postgres_prepared_note(struct postgres *pg, const struct assent_branch_id *id, uint64_t xid);
 /* 0: not known. */
 uint64_t postgres_prepared_xid(struct postgres *pg, const struct assent_branch_id *id);

@@ -390,4 +390,7 @@ void postgres_evidence(struct sql_database *db, struct sql_session *session,
         sql_answer(call, ASSENT_RM_OK, "%s", "");
     else
         ask_marker(postgres_of(db), conn, call);
+    if (call->result == ASSENT_RM_WAS_COMMITTED || call->result == ASSENT_RM_WAS_ABORTED ||
+        call->result == ASSENT_RM_VANISHED)
+        postgres_prepared_drop(postgres_of(db), &call->id); /* that settles it */
 }

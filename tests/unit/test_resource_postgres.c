@@ -95,6 +95,9 @@ static void what_a_person_ends_by_hand_is_seen(void **state)
     expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED);
     expect(d, ASSENT_OP_COMMIT, 2, ASSENT_RM_NOT_FOUND);
     expect(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_WAS_ABORTED);
+    /* That has settled it, and its transaction is not kept. */
+    expect_reason(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_VANISHED,
+                  "it is not prepared, has no marker, and its transaction is not known");
     PQfinish(conn);
 }
 
