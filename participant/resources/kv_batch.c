@@ -5,9 +5,10 @@
  * Three steps: stage() puts each call's changes into one LMDB transaction and notes its result;
  * the transaction commits; settle() brings the branches in memory, and so the locks, to what is now
  * durable. Nobody sees a result before the commit. If staging fails for want of room or memory, the
- * transaction leaves no trace and each call is tried alone, so that one cannot spoil the others. If
- * the commit itself fails, what is on disk is not known: every call gets UNAVAILABLE, and so does
- * every later one, until the resource is opened again and reads what is really there.
+ * transaction leaves no trace and each call is tried alone, so that one cannot spoil the others;
+ * forgets that ride along spoil none, and wait for another batch. If the commit itself fails, what
+ * is on disk is not known: every call gets UNAVAILABLE, and so does every later one, until the
+ * resource is opened again and reads what is really there.
  */
 #include "kv.h"
 
@@ -174,7 +175,7 @@ static int stage_forget(struct kv *kv, struct kv_txn *txn, struct assent_call *c
     return kv_txn_delete_marker(txn, name, error);
 }
 
-/* Those that an earlier batch failed to delete come first. */
+/* Those that an earlier batch failed to delete come first: nobody asks for them a second time. */
 static int stage_forgets(struct kv *kv, struct kv_txn *txn, char *error)
 {
     struct kv_forgets *forgetting = &kv->forgetting;
@@ -267,8 +268,14 @@ static void answer_not_done(struct assent_call *call, const char *error)
     }
 }
 
+static bool lacks_room(int error)
+{
+    return error == ASSENT_E_FULL || error == ASSENT_E_NOMEM;
+}
+
 /* 0: durable, results noted. FULL or NOMEM: nothing was changed. Otherwise: not known. */
-static int write_all(struct kv *kv, struct assent_call **calls, size_t count, char *error)
+static int write_all(struct kv *kv, struct assent_call **calls, size_t count, bool forget,
+                     char *error)
 {
     struct kv_txn txn;
     int r = kv_txn_begin(kv->store, &txn, error);
@@ -277,15 +284,21 @@ static int write_all(struct kv *kv, struct assent_call **calls, size_t count, ch
         return r;
     for (size_t i = 0; r == 0 && i < count; i++)
         r = stage(kv, &txn, kv->found[i], calls[i], error);
-    if (r == 0 && txn.dirty)
+    if (r == 0 && txn.dirty && forget) {
         r = stage_forgets(kv, &txn, error);
+        if (lacks_room(r)) { /* they can wait, and the calls cannot */
+            kv_txn_abort(&txn);
+            return write_all(kv, calls, count, false, error);
+        }
+    }
     if (r != 0 || !txn.dirty) {
         kv_txn_abort(&txn);
         return r;
     }
     if (kv_txn_commit(&txn, error) != 0)
         return ASSENT_E_UNKNOWN;
-    kv->forgetting.count = 0;
+    if (forget)
+        kv->forgetting.count = 0;
     return 0;
 }
 
@@ -295,8 +308,8 @@ static int attempt(struct kv *kv, struct assent_call **calls, size_t count)
     int r;
 
     kv_branch_find_all(kv, calls, kv->found, count);
-    r = write_all(kv, calls, count, error);
-    if (r == ASSENT_E_FULL || r == ASSENT_E_NOMEM) {
+    r = write_all(kv, calls, count, true, error);
+    if (lacks_room(r)) {
         if (count > 1)
             return r;
         answer_not_done(calls[0], error);

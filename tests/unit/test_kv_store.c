@@ -1,7 +1,7 @@
 /*
  * test_kv_store.c: what the kv resource has on disk: records that are damaged, writes that fail,
- * a map that fills up, markers that are forgotten. mdb_put, mdb_cursor_put and mdb_txn_commit are
- * wrapped by the linker so that a test can make them fail.
+ * a map that fills up, markers that are forgotten. mdb_put, mdb_cursor_put, mdb_cursor_del and
+ * mdb_txn_commit are wrapped by the linker so that a test can make them fail.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@
 /* --- failing LMDB ----------------------------------------------------------------------------- */
 
 static enum { COMMITS_WORK, COMMIT_LOST, COMMIT_WRITTEN } commits;
-static const char *full_for; /* a put of this key answers MDB_MAP_FULL */
+static const char *full_for; /* a put or delete of this key answers MDB_MAP_FULL */
 static size_t full_for_size;
 
 int __real_mdb_txn_commit(MDB_txn *txn);
@@ -32,6 +32,8 @@ int __real_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsig
 int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned int flags);
 int __real_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned int flags);
 int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned int flags);
+int __real_mdb_cursor_del(MDB_cursor *cursor, unsigned int flags);
+int __wrap_mdb_cursor_del(MDB_cursor *cursor, unsigned int flags);
 
 int __wrap_mdb_txn_commit(MDB_txn *txn)
 {
@@ -62,6 +64,14 @@ int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsig
 int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned int flags)
 {
     return is_full_for(key) ? MDB_MAP_FULL : __real_mdb_cursor_put(cursor, key, data, flags);
+}
+
+int __wrap_mdb_cursor_del(MDB_cursor *cursor, unsigned int flags)
+{
+    MDB_val key, data;
+
+    assert_int_equal(mdb_cursor_get(cursor, &key, &data, MDB_GET_CURRENT), 0);
+    return is_full_for(&key) ? MDB_MAP_FULL : __real_mdb_cursor_del(cursor, flags);
 }
 
 /* --- fixture ---------------------------------------------------------------------------------- */
@@ -475,6 +485,34 @@ static void a_forgotten_marker_goes_with_the_next_batch(void **state)
     expect(d, ASSENT_OP_EVIDENCE, 3, ASSENT_RM_WAS_COMMITTED);
 }
 
+/* A marker that cannot be deleted is nobody's trouble, and goes when it can. */
+static void a_forget_without_room_fails_no_other_call(void **state)
+{
+    struct driver *d = *state;
+    struct assent_branch_id id = driver_branch(1);
+    char name[ASSENT_BRANCH_ID_BYTES];
+    struct assent_call calls[2] = {in_batch(ASSENT_OP_PREPARE, 3), in_batch(ASSENT_OP_COMMIT, 2)};
+    struct assent_call *pointers[2] = {&calls[0], &calls[1]};
+
+    assent_branch_id_encode(&id, (uint8_t *)name);
+    commit_work(d, 1, "put a 1");
+    prepare_work(d, 2, "put b 2");
+    expect_work(d, 3, "put c 3");
+    expect(d, ASSENT_OP_FORGET, 1, ASSENT_RM_OK);
+    full_for = name;
+    full_for_size = sizeof(name);
+    d->ops->batch(d->resource, pointers, 2);
+    assert_int_equal(calls[0].result, ASSENT_RM_OK);
+    assert_int_equal(calls[1].result, ASSENT_RM_OK);
+    expect(d, ASSENT_OP_COMMIT, 3, ASSENT_RM_OK);
+    expect_committed(d, "c", "\"3\"");
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED);
+    full_for = NULL;
+    commit_work(d, 4, "put d 4");
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 3, ASSENT_RM_WAS_COMMITTED);
+}
+
 static void forgets_do_not_wait_without_bound(void **state)
 {
     struct driver *d = *state;
@@ -537,6 +575,7 @@ int main(void)
         TEST(what_is_prepared_commits_when_nothing_more_can_be_prepared),
         TEST(freed_pages_are_room),
         TEST(a_forgotten_marker_goes_with_the_next_batch),
+        TEST(a_forget_without_room_fails_no_other_call),
         TEST(forgets_do_not_wait_without_bound),
         TEST(forgets_do_not_wait_for_the_disk_until_one_must),
         TEST(forgetting_a_prepared_branch_keeps_its_marker_to_come),
