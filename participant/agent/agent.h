@@ -82,7 +82,7 @@ struct assent_participant {
     uint8_t *buffer; /* of the encoder */
     size_t buffer_capacity;
     uint64_t seed;          /* for the machines' jitter */
-    size_t records_pending; /* forced records that are not durable yet */
+    size_t records_pending; /* records whose completion is awaited */
     size_t work_bytes;      /* in jobs */
     size_t queries;
     uint64_t connections; /* made so far: their numbers */
@@ -138,7 +138,7 @@ ASSENT_CHECKED int agent_marks_load(struct assent_participant *agent, char *erro
 /* Returns when it is durable, once in each life of a coordinator: nothing that it says may be
  * obeyed before, or a restart of ours could listen to the earlier life again. */
 void agent_marks_save_incarnation(struct assent_participant *agent, struct coordinator_log *log);
-/* Queued: durable no later than what is queued after it. */
+/* Queued: durable no later than what is queued after it; agent_tombstones_saved() tells. */
 void agent_marks_save_lazily(struct assent_participant *agent, struct coordinator_log *log);
 
 /* peers.c */

@@ -42,6 +42,7 @@ struct coordinator_log *agent_branches_log(struct agent_branches *branches,
         snprintf(log->text + 2 * i, 3, "%02x", log->id[i]);
     TAILQ_INIT(&log->open);
     TAILQ_INIT(&log->ended);
+    STAILQ_INIT(&log->forget_saved);
     STAILQ_INIT(&log->forget_again);
     HASH_ADD(hh, branches->logs, id, ASSENT_LOG_ID_BYTES, log);
     return log;
@@ -153,6 +154,7 @@ void agent_branches_fini(struct agent_branches *branches)
     assent_pool_fini(&branches->pool);
     HASH_ITER (hh, branches->logs, log, next_log) {
         HASH_DEL(branches->logs, log);
+        agent_jobs_drop(&log->forget_saved);
         agent_jobs_drop(&log->forget_again);
         free(log);
     }

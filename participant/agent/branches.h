@@ -38,7 +38,10 @@ struct coordinator_log {
     bool has_ended_below;
     struct assent_gtrid ended_below; /* transactions that sort below it have ended */
     bool ended_unsaved;              /* it has risen since the log was told */
+    uint64_t ended_saves;            /* how often the log was told ... */
+    uint64_t ended_durable;          /* ... and of these, how many are on disk */
     struct agent_branch_list open, ended;
+    struct agent_jobs forget_saved; /* forgets that wait for a save, in its order (job->request) */
     struct agent_jobs forget_again; /* forgets that failed, for the next try */
     struct agent_link *link;        /* connected now, or NULL */
     UT_hash_handle hh;

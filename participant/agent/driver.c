@@ -467,8 +467,12 @@ void agent_driver_durable(const struct assent_completion *completion, void *cont
         ((struct coordinator_log *)(uintptr_t)completion->token)->mark_durable = true;
         return;
     }
-    branch->records_pending--;
     agent->records_pending--;
+    if (completion->token2 == AGENT_TOKEN_ENDED) {
+        agent_tombstones_saved(agent, (struct coordinator_log *)(uintptr_t)completion->token);
+        return;
+    }
+    branch->records_pending--;
     if (completion->token2 == AGENT_TOKEN_DELETED) {
         agent_tombstones_deleted(agent, branch);
         return;

@@ -23,6 +23,7 @@ void agent_driver_worked(struct agent_job *job, void *agent);
 /* What a completion of the store is about (token2); the other values are kinds of records. */
 enum {
     AGENT_TOKEN_MARK = 0,      /* token: the log whose incarnation is durable */
+    AGENT_TOKEN_ENDED = 254,   /* token: the log whose ended_below is */
     AGENT_TOKEN_DELETED = 255, /* token: the branch whose record is gone */
 };
 /* A forced record, a mark or a deletion is durable. */
@@ -65,6 +66,8 @@ void agent_examine_ask(struct agent_link *link, struct agent_resource *resource,
 /* The coordinator says that every transaction of its log below that gtrid has ended. */
 void agent_tombstones_sweep(struct assent_participant *agent, struct coordinator_log *log,
                             const struct assent_gtrid *ended_below);
+/* A save of where that log's transactions have ended is durable. */
+void agent_tombstones_saved(struct assent_participant *agent, struct coordinator_log *log);
 /* The branch's record is gone for good. */
 void agent_tombstones_deleted(struct assent_participant *agent, struct agent_branch *branch);
 /* A FORGET is done; takes the job. */

@@ -19,14 +19,13 @@ static int put_mark(struct assent_participant *agent, struct coordinator_log *lo
     uint8_t value[4 + 8 + 8 + 4 + ASSENT_GTRID_BYTES];
     char key[ASSENT_STORE_KEY_MAX];
     struct assent_writer writer;
-    struct assent_put put = {.table = ASSENT_TABLE_META, .key = key, .value = value};
+    struct assent_put put = {.table = ASSENT_TABLE_META,
+                             .flags = forced ? 0 : ASSENT_PUT_LAZY,
+                             .key = key,
+                             .value = value,
+                             .token = (uintptr_t)log,
+                             .token2 = forced ? AGENT_TOKEN_MARK : AGENT_TOKEN_ENDED};
 
-    if (forced) {
-        put.token = (uintptr_t)log;
-        put.token2 = AGENT_TOKEN_MARK;
-    } else {
-        put.flags = ASSENT_PUT_LAZY;
-    }
     assent_writer_init(&writer, value, sizeof(value));
     assent_write_u32(&writer, log->incarnation);
     assent_write_u64(&writer, log->life);
@@ -63,6 +62,8 @@ void agent_marks_save_incarnation(struct assent_participant *agent, struct coord
 
 void agent_marks_save_lazily(struct assent_participant *agent, struct coordinator_log *log)
 {
+    agent->records_pending++;
+    log->ended_saves++;
     panic_if(put_mark(agent, log, false));
 }
 

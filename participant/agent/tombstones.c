@@ -8,17 +8,35 @@
 #include "crash_point.h"
 #include "driver.h"
 
-/* The marker may go only now: as long as the coordinator could ask again, it is the evidence. */
+/* The marker may go only now: as long as the coordinator could ask again, it is the evidence. And
+ * not before it is on disk that the transaction has ended: after a crash a coordinator restored from
+ * an older copy might tell the commit once more, and would be answered that it never was. */
 static void forget_at_resource(struct assent_participant *agent, const struct agent_branch *branch)
 {
     struct agent_job *job = agent_job_new(branch->resource->finisher, NULL, 0);
+    struct coordinator_log *log = branch->log;
 
     if (!job)
         assent_panic(ASSENT_EXIT_RUNTIME, "out_of_memory", "what=forget");
     job->operation = ASSENT_OP_FORGET;
     job->call.id = agent_branch_rm_id(branch);
-    job->context = branch->log;
-    agent_submit(agent, job);
+    job->context = log;
+    job->request = log->ended_saves;
+    if (log->ended_durable == log->ended_saves)
+        agent_submit(agent, job);
+    else
+        STAILQ_INSERT_TAIL(&log->forget_saved, job, link);
+}
+
+void agent_tombstones_saved(struct assent_participant *agent, struct coordinator_log *log)
+{
+    struct agent_job *job;
+
+    log->ended_durable++;
+    while ((job = STAILQ_FIRST(&log->forget_saved)) != NULL && job->request <= log->ended_durable) {
+        STAILQ_REMOVE_HEAD(&log->forget_saved, link);
+        agent_submit(agent, job);
+    }
 }
 
 static void remove_branch(struct assent_participant *agent, struct agent_branch *branch)

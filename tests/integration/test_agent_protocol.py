@@ -250,6 +250,28 @@ def test_the_record_goes_before_its_proof(scene, point):
     assert "event=alarm" not in scene.agent.log.read_text()
 
 
+def test_the_proof_of_a_branch_without_a_record_goes_last(scene):
+    """A branch of 2pc has no record at the agent. Its transaction has ended, so the marker goes, with
+    the next write of the resource; the agent dies right after that. If it has not yet noted that all
+    before has ended, the marker must be there still: a coordinator restored from an older copy that
+    tells the commit once more is told that it was done, not that it never was."""
+    scene.start(crash_at="agent_before_log_prepared")
+    gtrid = scene.prepared()
+    scene.commit(gtrid)
+    ended_below = scene.fake.gtrid()
+    scene.peer.send(pb.Envelope(ping=pb.Ping(ended_below=ended_below)))
+    scene.say(pb.BRANCH_PREPARE, scene.fake.gtrid(), protocol="3pc", **{**WORK, "work": b"put y 1"})
+    assert scene.agent.process.wait_end() == -9
+    scene.agent.options.pop("crash_at")
+    scene.fake.incarnation += 1
+    scene.again()
+    scene.say(pb.BRANCH_COMMIT, gtrid)
+    ack = scene.peer.recv()
+    while ack.branch.gtrid != gtrid:  # about the other branch
+        ack = scene.peer.recv()
+    assert ack.branch.kind == pb.BRANCH_ACK and ack.branch.result == pb.RESULT_COMMITTED
+
+
 def test_commit_of_what_never_voted(scene):
     """A commit for a branch that has only worked is no commit: nobody may commit without a vote."""
     scene.start()
