@@ -49,13 +49,14 @@ static void send_with_gid(struct postgres_conn *conn, const char *command,
     postgres_send(conn, sql, 0, NULL);
 }
 
+/* In whatever search path the work has left, and as the agent's role: no name may mean another. */
 static void send_marker(struct postgres_conn *conn, const struct assent_branch_id *id)
 {
     char name[POSTGRES_NAME_BYTES];
     const char *values[] = {name};
 
     postgres_name_format(id, name);
-    postgres_send(conn, INSERT_MARKER " RETURNING txid_current()", 1, values);
+    postgres_send(conn, INSERT_MARKER " RETURNING pg_catalog.txid_current()", 1, values);
 }
 
 void postgres_send_end(const struct sql_branch *branch, enum assent_operation operation)

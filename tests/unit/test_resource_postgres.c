@@ -39,27 +39,38 @@ static void a_refused_prepare_carries_its_sqlstate(void **state)
     assert_int_equal(driver_recover(d, NULL), 0);
 }
 
-/* Work may change its role, and what its names mean: the branch is prepared as the agent's own, and
- * that it wrote is not hidden. */
+/* Work may change its role, and what its names mean: the branch is prepared as the agent's own, that
+ * it wrote is not hidden, and which transaction it was is not made up. */
 static void role_and_search_path_of_the_work_do_not_matter(void **state)
 {
     struct driver *d = *state;
     PGconn *conn = session();
+    char gid[128], sql[256];
 
     run(conn, "DO $$ BEGIN CREATE ROLE other; EXCEPTION WHEN duplicate_object THEN END $$");
     run(conn, "GRANT ALL ON kv TO other");
+    run(conn, "SET client_min_messages = error");
+    run(conn, "DROP SCHEMA IF EXISTS evil CASCADE");
     run(conn, "CREATE SCHEMA evil");
     run(conn, "GRANT USAGE ON SCHEMA evil TO other");
     run(conn, "CREATE FUNCTION evil.txid_current_if_assigned() RETURNS bigint"
               " LANGUAGE sql AS 'SELECT NULL::bigint'");
+    run(conn,
+        "CREATE FUNCTION evil.txid_current() RETURNS bigint LANGUAGE sql AS 'SELECT 3::bigint'");
     expect_work(d, 1,
                 "SET ROLE other\nINSERT INTO kv VALUES (1, 1)\n"
                 "SET search_path = evil, pg_catalog");
     expect(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_OK);
     assert_string_equal(value_of(conn, "SELECT owner = current_user FROM pg_prepared_xacts"), "t");
     expect(d, ASSENT_OP_COMMIT, 1, ASSENT_RM_OK);
-    run(conn, "DROP FUNCTION evil.txid_current_if_assigned");
-    run(conn, "DROP SCHEMA evil");
+    expect_work(d, 2, "INSERT INTO kv VALUES (2, 1)\nSET search_path = evil, pg_catalog");
+    expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
+    gid_of(2, gid);
+    snprintf(sql, sizeof(sql), "ROLLBACK PREPARED '%s'", gid);
+    run(conn, sql);
+    expect(d, ASSENT_OP_COMMIT, 2, ASSENT_RM_NOT_FOUND);
+    expect(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_WAS_ABORTED);
+    run(conn, "DROP SCHEMA evil CASCADE");
     PQfinish(conn);
 }
 
