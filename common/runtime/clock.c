@@ -26,6 +26,12 @@ uint64_t assent_now_ms(void)
     return read_us(CLOCK_MONOTONIC) / 1000;
 }
 
+struct timespec assent_moment(uint64_t at_ms)
+{
+    return (struct timespec){.tv_sec = (time_t)(at_ms / 1000),
+                             .tv_nsec = (long)(at_ms % 1000) * 1000000};
+}
+
 uint64_t assent_wall_ms(void)
 {
     return read_us(CLOCK_REALTIME) / 1000;

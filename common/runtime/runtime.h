@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "assent/types.h"
 
@@ -38,6 +39,8 @@ const char *assent_log_quote(const char *text);
 /* CLOCK_MONOTONIC in ms and in us: deadlines and durations only come from here. */
 uint64_t assent_now_ms(void);
 uint64_t assent_now_us(void);
+/* A moment of assent_now_ms(), for waits on CLOCK_MONOTONIC. */
+struct timespec assent_moment(uint64_t at_ms);
 /* CLOCK_REALTIME in ms: shown to people and put into gtrids for sorting; nothing depends on it. */
 uint64_t assent_wall_ms(void);
 /* RFC 3339 UTC with milliseconds, 24 characters and NUL. */

@@ -15,7 +15,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bytes.h"
 #include "queue.h"
@@ -230,10 +229,7 @@ static bool take(struct assent_store_writer *writer, bool now, uint64_t *ret_due
 /* Under the mutex. */
 static void wait_until(struct assent_store_writer *writer, uint64_t deadline_ms)
 {
-    struct timespec at = {
-        .tv_sec = (time_t)(deadline_ms / 1000),
-        .tv_nsec = (long)(deadline_ms % 1000) * 1000000,
-    };
+    struct timespec at = assent_moment(deadline_ms);
     int error = deadline_ms == UINT64_MAX
                     ? pthread_cond_wait(&writer->wake, &writer->mutex)
                     : pthread_cond_timedwait(&writer->wake, &writer->mutex, &at);

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "calls.h"
@@ -526,16 +525,9 @@ void agent_workers_process(struct agent_workers *workers, bool readable)
 bool agent_workers_stop(struct agent_workers *workers, uint32_t timeout_ms)
 {
     struct agent_finisher *finisher;
-    struct timespec until;
+    struct timespec until = assent_moment(assent_now_ms() + timeout_ms);
     bool all;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
     pthread_mutex_lock(&workers->mutex);
     workers->stopping = true;
     pthread_cond_broadcast(&workers->sleepers.wake);

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "runtime.h"
 
@@ -158,9 +157,7 @@ static size_t cancel_all(struct http_orphans *orphans, char reason[ASSENT_REASON
 /* True: stop. */
 static bool pause_for(struct http_orphans *orphans, uint64_t wait_ms)
 {
-    uint64_t until_ms = assent_now_ms() + wait_ms;
-    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
+    struct timespec until = assent_moment(assent_now_ms() + wait_ms);
     bool stop;
 
     pthread_mutex_lock(&orphans->mutex);

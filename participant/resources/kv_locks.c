@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "runtime.h"
 
 struct waiter {
     struct kv_hold *hold;
@@ -116,21 +117,6 @@ static void grant_waiters(struct kv_lock *lock)
     }
 }
 
-/* On CLOCK_MONOTONIC, as the condition variable is told. */
-static struct timespec deadline_after(uint64_t wait_ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += (time_t)(wait_ms / 1000);
-    at.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_nsec -= 1000000000;
-        at.tv_sec++;
-    }
-    return at;
-}
-
 /* A branch that the waiter waits for: who is in the way of the line's head is in the way of all of
  * it, ourselves apart. */
 static struct assent_branch_id holder(const struct kv_lock *lock, const struct waiter *waiter)
@@ -154,7 +140,7 @@ static int wait_in_line(struct kv_locks *locks, struct kv_lock *lock, struct wai
     }
     if (pthread_condattr_init(&attributes) != 0)
         return ASSENT_E_NOMEM;
-    deadline = deadline_after(wait_ms);
+    deadline = assent_moment(assent_now_ms() + wait_ms);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     rc = pthread_cond_init(&waiter->wake, &attributes);
     pthread_condattr_destroy(&attributes);

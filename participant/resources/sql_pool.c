@@ -6,7 +6,8 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
+
+#include "runtime.h"
 
 #define IDLE_TRIES 4u
 
@@ -30,20 +31,6 @@ void sql_pool_fini(struct sql_database *db, struct sql_pool *pool)
         db->driver->disconnect(session);
     }
     pthread_cond_destroy(&pool->returned);
-}
-
-static struct timespec until(uint64_t timeout_ms)
-{
-    struct timespec moment;
-
-    clock_gettime(CLOCK_MONOTONIC, &moment);
-    moment.tv_sec += (time_t)(timeout_ms / 1000);
-    moment.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (moment.tv_nsec >= 1000000000) {
-        moment.tv_nsec -= 1000000000;
-        moment.tv_sec++;
-    }
-    return moment;
 }
 
 /* A session less. Whatever the next one of the finishers finds is looked at anew. */
@@ -83,7 +70,7 @@ static int reserve(struct sql_database *db, struct sql_pool *pool, const struct 
 static int take(struct sql_database *db, struct sql_pool *pool, uint32_t timeout_ms,
                 struct sql_session **ret_session, char reason[ASSENT_REASON_MAX + 1])
 {
-    struct timespec moment = until(timeout_ms);
+    struct timespec moment = assent_moment(assent_now_ms() + timeout_ms);
     struct sql_session *session;
     int r;
 

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "runtime.h"
@@ -27,12 +26,6 @@
 #define PAUSE_MAX_MS 30000u
 
 extern char **environ;
-
-static struct timespec at(uint64_t moment_ms)
-{
-    return (struct timespec){.tv_sec = (time_t)(moment_ms / 1000),
-                             .tv_nsec = (long)(moment_ms % 1000) * 1000000};
-}
 
 /* --- the process ------------------------------------------------------------------------------ */
 
@@ -266,7 +259,8 @@ static void *supervise(void *context)
         if (link->failures > 0)
             pause_ms = link->failures > 9 ? PAUSE_MAX_MS : PAUSE_MIN_MS << (link->failures - 1);
         link->failures++;
-        until = at(assent_now_ms() + (pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS));
+        until =
+            assent_moment(assent_now_ms() + (pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS));
         pthread_cond_broadcast(&link->changed);
         stopping = link->stopping;
         pthread_mutex_unlock(&link->mutex);
@@ -323,7 +317,7 @@ int xa_link_open(struct xa_link *link, const struct xa_parameters *parameters,
 
 void xa_link_close(struct xa_link *link)
 {
-    struct timespec until = at(assent_now_ms() + STOP_MS);
+    struct timespec until = assent_moment(assent_now_ms() + STOP_MS);
 
     pthread_mutex_lock(&link->mutex);
     link->stopping = true;
@@ -389,7 +383,7 @@ void xa_link_send(struct xa_link *link, struct xa_exchange *exchange, const void
 
 void xa_link_wait(struct xa_link *link, struct xa_exchange *exchange)
 {
-    struct timespec until = at(exchange->deadline_ms);
+    struct timespec until = assent_moment(exchange->deadline_ms);
     bool in_time = true;
 
     pthread_mutex_lock(&link->mutex);
