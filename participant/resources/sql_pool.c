@@ -143,20 +143,29 @@ int sql_take_finisher(struct sql_database *db, struct sql_session **ret_session,
     return r;
 }
 
-/* The last that was given back may not have settled yet. One that is dead is left to those who can
- * wait for another. */
+/* The last that was given back may not have settled yet, so a few are looked at. One that is dead is
+ * left to those who can wait for another. Under the mutex, or somebody else would take it. */
+static struct sql_session *find_idle(struct sql_database *db, struct sql_pool *pool)
+{
+    struct sql_session *session;
+    unsigned tries = 0;
+
+    SLIST_FOREACH (session, &pool->idle, idle) {
+        if (db->driver->alive(session, false))
+            return session;
+        if (++tries == IDLE_TRIES)
+            break;
+    }
+    return NULL;
+}
+
 struct sql_session *sql_take_idle(struct sql_database *db, struct sql_pool *pool)
 {
     struct sql_session *session = NULL;
-    unsigned tries = 0;
 
     pthread_mutex_lock(&db->mutex);
     if (pool == &db->workers || db->ready)
-        SLIST_FOREACH (session, &pool->idle, idle)
-            if (++tries > IDLE_TRIES || db->driver->alive(session, false))
-                break;
-    if (tries > IDLE_TRIES)
-        session = NULL;
+        session = find_idle(db, pool);
     if (session != NULL)
         SLIST_REMOVE(&pool->idle, session, sql_session, idle);
     pthread_mutex_unlock(&db->mutex);
