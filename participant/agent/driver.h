@@ -77,6 +77,9 @@ void agent_tombstones_forgotten(struct assent_participant *agent, struct agent_j
 /* From the records of our own log. */
 ASSENT_CHECKED int agent_recovery_run(struct assent_participant *agent, char *error,
                                       size_t error_size);
+/* This is the first life of our log: the agent is new, or its log was lost and made anew. Whatever
+ * a resource has prepared is then older than the log. */
+bool agent_recovery_log_is_new(const struct assent_participant *agent);
 /* From a resource's first list. */
 ASSENT_CHECKED int agent_recovery_take_up(struct agent_resource *resource,
                                           const struct agent_list *list, char *error,

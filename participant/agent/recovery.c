@@ -117,8 +117,7 @@ static bool visit_record(const void *key, size_t key_size, const void *value, si
     return recovery->error == 0;
 }
 
-/* What the resource prepared is older than our log, so the log before it is lost. */
-static bool log_is_new(const struct assent_participant *agent)
+bool agent_recovery_log_is_new(const struct assent_participant *agent)
 {
     return assent_store_incarnation(agent->store) == assent_store_first_incarnation(agent->store);
 }
@@ -179,7 +178,8 @@ int agent_recovery_take_up(struct agent_resource *resource, const struct agent_l
             compare(resource, branch);
         else
             take_up(&recovery, resource, &list->ids[i],
-                    log_is_new(recovery.agent) ? ASSENT_LISTED_LOG_LOST : ASSENT_LISTED_AT_START);
+                    agent_recovery_log_is_new(recovery.agent) ? ASSENT_LISTED_LOG_LOST
+                                                              : ASSENT_LISTED_AT_START);
     }
     if (recovery.error)
         snprintf(error, error_size, "%s", recovery.text);

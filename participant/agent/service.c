@@ -157,15 +157,14 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
 }
 
 /* Until the next scan. What a session of the process before this one was still about to prepare
- * appears soon after the first list, and holds its locks until it is found. */
+ * appears soon after the first list, and holds its locks until it is found. A new agent has had no
+ * process before it; one whose log was lost has, and finds that only after the full period. */
 static uint64_t scan_period_ms(struct agent_resource *resource)
 {
     struct assent_participant *agent = resource->agent;
     uint64_t period_ms = (uint64_t)SOON_MS << resource->service.scans;
-    bool first_life =
-        assent_store_incarnation(agent->store) == assent_store_first_incarnation(agent->store);
 
-    if (first_life || period_ms >= agent->options.recover_ms)
+    if (agent_recovery_log_is_new(agent) || period_ms >= agent->options.recover_ms)
         return agent->options.recover_ms;
     resource->service.scans++;
     return period_ms;
