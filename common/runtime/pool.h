@@ -1,6 +1,6 @@
 /*
  * pool.h: memory of one size that is taken and given back all the time, without the allocator in
- * between. Deliberately not here: threads (a pool belongs to one).
+ * between. Deliberately not here: threads (whoever shares a pool has a mutex for it).
  *
  * Life: init -> take and give, any number of times -> fini, which frees what was given back.
  */

@@ -20,6 +20,7 @@
  *   branches.c          the tables of branches and coordinator logs (branches.h)
  *   calls.c             one job's calls of its resource, with their crash points (calls.h)
  *   workers.c           threads for the resources' calls (workers.h)
+ *   jobs.c              memory of those calls, and the lanes that keep their order (workers.h)
  *
  * No file here decides anything about a transaction: what happens goes to the machine as an event.
  */

@@ -38,7 +38,8 @@ struct postgres_outcome {
     char text[ASSENT_REASON_MAX + 1]; /* REFUSED: "SQLSTATE: message"; LOST: why */
     char tag[32];                     /* DONE: what the last statement says it did */
     char value[64];                   /* first column of the last row, "" without one */
-    bool ended;                       /* the transaction of a branch has: that stands */
+    bool ended;                       /* the transaction of a branch has: no error changes that,
+                                       * but the session may still be lost */
     bool discarded;                   /* what the branch has left: not an answer to anything */
 };
 

@@ -4,8 +4,9 @@
  * A participant runs an agent inside this process: it dials the coordinators, votes and obeys for
  * the resources it is given, and recovers them after a crash. A resource is one table of
  * operations over a resource manager (RM). Caveats first:
- *   - Operations block and run on worker threads, never on the agent's own thread. Calls for one
- *     branch never overlap; calls for different branches do.
+ *   - Operations may block: they run on worker threads, and on the agent's own thread only if the
+ *     resource declares ASSENT_CAP_TRY, with no_wait set. Calls for one branch never overlap; calls
+ *     for different branches do.
  *   - Every operation must be idempotent per branch: it may be repeated after a crash or a lost
  *     reply.
  *   - Report, do not interpret: say what the RM said (enum assent_rm_result). What it means for the
