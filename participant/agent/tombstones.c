@@ -9,8 +9,8 @@
 #include "driver.h"
 
 /* The marker may go only now: as long as the coordinator could ask again, it is the evidence. And
- * not before it is on disk that the transaction has ended: after a crash a coordinator restored from
- * an older copy might tell the commit once more, and would be answered that it never was. */
+ * not before it is on disk that the transaction has ended: after a crash a coordinator restored
+ * from an older copy might tell the commit once more, and would be answered that it never was. */
 static void forget_at_resource(struct assent_participant *agent, const struct agent_branch *branch)
 {
     struct agent_job *job = agent_job_new(branch->resource->finisher, NULL, 0);

@@ -117,8 +117,8 @@ static void go_on(struct postgres *pg, struct postgres_later *later, const struc
         end(pg, later, out);
 }
 
-/* Whether it must be ended without an event. Either its time is up, and the exchange is lost here: a
- * server that is silent holds nobody up for ever. Or its session is, of which no event will tell. */
+/* Whether it must be ended without an event. Either its time is up, and the exchange is lost here:
+ * a server that is silent holds nobody up for ever. Or its session is, and no event will tell. */
 static bool is_over(struct postgres_later *later, uint64_t now_ms)
 {
     struct postgres_conn *conn = later->exchange.conn;

@@ -143,8 +143,8 @@ int sql_take_finisher(struct sql_database *db, struct sql_session **ret_session,
     return r;
 }
 
-/* The last that was given back may not have settled yet, so a few are looked at. One that is dead is
- * left to those who can wait for another. Under the mutex, or somebody else would take it. */
+/* The last that was given back may not have settled yet, so a few are looked at. One that is dead
+ * is left to those who can wait for another. Under the mutex, or somebody else would take it. */
 static struct sql_session *find_idle(struct sql_database *db, struct sql_pool *pool)
 {
     struct sql_session *session;

@@ -251,10 +251,10 @@ def test_the_record_goes_before_its_proof(scene, point):
 
 
 def test_the_proof_of_a_branch_without_a_record_goes_last(scene):
-    """A branch of 2pc has no record at the agent. Its transaction has ended, so the marker goes, with
-    the next write of the resource; the agent dies right after that. If it has not yet noted that all
-    before has ended, the marker must be there still: a coordinator restored from an older copy that
-    tells the commit once more is told that it was done, not that it never was."""
+    """A branch of 2pc has no record at the agent. Its transaction has ended, so the marker goes,
+    with the next write of the resource; the agent dies right after that. If it has not yet noted
+    that all before has ended, the marker must be there still: a coordinator restored from an older
+    copy that tells the commit once more is told that it was done, not that it never was."""
     scene.start(crash_at="agent_before_log_prepared")
     gtrid = scene.prepared()
     scene.commit(gtrid)

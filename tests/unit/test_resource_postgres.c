@@ -39,8 +39,8 @@ static void a_refused_prepare_carries_its_sqlstate(void **state)
     assert_int_equal(driver_recover(d, NULL), 0);
 }
 
-/* Work may change its role, and what its names mean: the branch is prepared as the agent's own, that
- * it wrote is not hidden, and which transaction it was is not made up. */
+/* Work may change its role, and what its names mean: the branch is prepared as the agent's own,
+ * that it wrote is not hidden, and which transaction it was is not made up. */
 static void role_and_search_path_of_the_work_do_not_matter(void **state)
 {
     struct driver *d = *state;
