@@ -261,6 +261,7 @@ static void on_one_phase(struct step *s, const struct assent_message *message)
     case ASSENT_PART_NONE:
         if (is_stale(s, message) || !message->has_work) {
             /* Perhaps committed before our restart: only the RM knows. */
+            m->reason = ASSENT_REASON_STALE;
             part_prove(s);
             return;
         }

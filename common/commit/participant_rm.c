@@ -93,8 +93,7 @@ static void on_verdict(struct step *s, enum assent_verdict verdict)
         return;
     case ASSENT_VERDICT_ROLL_BACK:
         if (m->reason == ASSENT_REASON_NONE)
-            m->reason =
-                m->phase == ASSENT_PART_PROVING ? ASSENT_REASON_STALE : ASSENT_REASON_VOTED_NO;
+            m->reason = ASSENT_REASON_VOTED_NO;
         part_start_rollback(s);
         return;
     case ASSENT_VERDICT_PREPARED: /* evidence: still there, so obey again */

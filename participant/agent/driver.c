@@ -422,6 +422,13 @@ static void check_reply(const struct assent_participant *agent, struct assent_ca
     call->reply_size = 0;
 }
 
+/* Evidence of a branch that nothing was decided for: why it failed was said before. */
+static bool only_confirms(const struct agent_branch *branch, const struct agent_job *job)
+{
+    return job->operation == ASSENT_OP_EVIDENCE && branch->reason_text &&
+           branch->machine.decision == ASSENT_DECISION_NONE;
+}
+
 void agent_driver_worked(struct agent_job *job, void *context)
 {
     struct assent_participant *agent = context;
@@ -447,7 +454,7 @@ void agent_driver_worked(struct agent_job *job, void *context)
         log_trouble(branch->resource, job);
     if (job->call.result == ASSENT_RM_UNAVAILABLE)
         agent_service_suspect(branch->resource);
-    if (job->call.result != ASSENT_RM_OK && job->call.reason[0]) {
+    if (job->call.result != ASSENT_RM_OK && job->call.reason[0] && !only_confirms(branch, job)) {
         free(branch->reason_text);
         branch->reason_text = strndup(job->call.reason, ASSENT_REASON_MAX);
     }

@@ -49,7 +49,7 @@ static int to_coordinator(const struct agent_step *step, const struct assent_mes
     start(branch, message, &wire);
     assent_part_address(&wire.u.branch.message, ASSENT_TO_COORDINATOR);
     wire.u.branch.resource = branch->resource->name;
-    if (message->vote == ASSENT_VOTE_NO || message->result > ASSENT_RESULT_ABORTED)
+    if (message->vote == ASSENT_VOTE_NO || message->result >= ASSENT_RESULT_ABORTED)
         wire.u.branch.reason_text = branch->reason_text;
     if (message->kind == ASSENT_MSG_WORK_REPLY) {
         if (step->job && step->job->connection != agent_link_connection(link))

@@ -98,6 +98,7 @@ def test_one_phase_without_a_session_aborts(banks, kind):
         done = banks.cluster.ctl.run(("bank-a", update.format(0)), options=["--wait"],
                                      expect=ctl.ABORTED)
         assert done.json["outcome"] == "aborted"
+        assert "all 1 connections are in work" in done.json["reason"]
         assert holder.end(held, wait=True).outcome == wire.pb.OUTCOME_COMMITTED
     wait_until(lambda: branches(agent) == [], "the agent keeps nothing of either")
     assert banks.sql("bank-a", "SELECT balance FROM account WHERE name = 'a'") == [["60"]]
