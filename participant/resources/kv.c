@@ -144,6 +144,7 @@ static int open_kv(const struct assent_resource_environment *environment, void *
     pthread_mutex_init(&kv->mutex, NULL);
     pthread_mutex_init(&kv->batch_mutex, NULL);
     kv->lock_wait_ms = 2000;
+    kv->unswept = KV_SWEEP_FORGETS; /* the first forget looks for what earlier lives have left */
     const struct assent_parameter parameters[] = {
         {"map", ASSENT_PARAMETER_SIZE, &map_bytes, 16ull << 20, 1ull << 40, NULL},
         {"lock_wait", ASSENT_PARAMETER_DURATION, &kv->lock_wait_ms, 0, 3600000, NULL},

@@ -39,10 +39,12 @@
 #define KV_TRY_BYTES_MAX    4096u        /* of work that runs on the agent's loop */
 #define KV_REPLY_BYTES_MAX  (512u << 10) /* keys and values in one reply */
 #define KV_DUMP_ENTRIES_MAX 10000u
-#define KV_FORGETS_MAX      1023u /* that wait for a batch; one more makes one */
-#define KV_BATCH_MAX        1024u /* calls that share one durable write */
-#define KV_NEAR_BYTES       24u   /* a value that is kept in its hold */
-#define KV_HOLD_BYTES       64u   /* what a hold counts for beside its key and value */
+#define KV_FORGETS_MAX      1023u  /* that wait for a batch; one more makes one */
+#define KV_SWEEP_FORGETS    16384u /* between two sweeps of the markers */
+#define KV_SWEEP_MAX        4096u  /* markers that one batch sweeps */
+#define KV_BATCH_MAX        1024u  /* calls that share one durable write */
+#define KV_NEAR_BYTES       24u    /* a value that is kept in its hold */
+#define KV_HOLD_BYTES       64u    /* what a hold counts for beside its key and value */
 
 enum kv_mode { KV_SHARED, KV_EXCLUSIVE };
 enum kv_write { KV_WRITE_NONE, KV_WRITE_PUT, KV_WRITE_DELETE };
@@ -101,6 +103,8 @@ struct kv {
     pthread_mutex_t batch_mutex;           /* one batch at a time; guards all below */
     struct kv_branch *found[KV_BATCH_MAX]; /* the branch of each call of the batch, or NULL */
     struct kv_forgets forgetting;          /* with the batch, until one is durable */
+    size_t unswept;                        /* forgets since the last sweep of the markers */
+    bool sweeps;                           /* the batch does */
 };
 
 /* Fills result; no reason. */

@@ -175,6 +175,29 @@ static int stage_forget(struct kv *kv, struct kv_txn *txn, struct assent_call *c
     return kv_txn_delete_marker(txn, name, error);
 }
 
+/* An agent that was started anew does not know all that it left behind, so at times what ended
+ * before goes as well. */
+static int sweep(struct kv *kv, struct kv_txn *txn, char *error)
+{
+    const struct kv_forgets *forgetting = &kv->forgetting;
+    size_t deleted = 0;
+    int r;
+
+    kv->sweeps = forgetting->count > 0 && kv->unswept >= KV_SWEEP_FORGETS;
+    if (!kv->sweeps)
+        return 0;
+    r = kv_txn_sweep_markers(txn, forgetting->names[forgetting->count - 1], KV_SWEEP_MAX, &deleted,
+                             error);
+    kv->sweeps = deleted < KV_SWEEP_MAX; /* else there may be more */
+    return r;
+}
+
+static void note_forgotten(struct kv *kv)
+{
+    kv->unswept = kv->sweeps ? 0 : kv->unswept + kv->forgetting.count;
+    kv->forgetting.count = 0;
+}
+
 /* Those that an earlier batch failed to delete come first: nobody asks for them a second time. */
 static int stage_forgets(struct kv *kv, struct kv_txn *txn, char *error)
 {
@@ -191,7 +214,7 @@ static int stage_forgets(struct kv *kv, struct kv_txn *txn, char *error)
     }
     for (size_t i = 0; r == 0 && i < forgetting->count; i++)
         r = kv_txn_delete_marker(txn, forgetting->names[i], error);
-    return r;
+    return r != 0 ? r : sweep(kv, txn, error);
 }
 
 static int stage(struct kv *kv, struct kv_txn *txn, struct kv_branch *branch,
@@ -298,7 +321,7 @@ static int write_all(struct kv *kv, struct assent_call **calls, size_t count, bo
     if (kv_txn_commit(&txn, error) != 0)
         return ASSENT_E_UNKNOWN;
     if (forget)
-        kv->forgetting.count = 0;
+        note_forgotten(kv);
     return 0;
 }
 
@@ -351,5 +374,5 @@ void kv_batch_flush(struct kv *kv)
     if (stage_forgets(kv, &txn, error) != 0 || !txn.dirty)
         kv_txn_abort(&txn);
     else if (kv_txn_commit(&txn, error) == 0)
-        kv->forgetting.count = 0;
+        note_forgotten(kv);
 }

@@ -520,6 +520,34 @@ int kv_txn_delete_marker(struct kv_txn *txn, const uint8_t name[ASSENT_BRANCH_ID
     return delete_branch(txn, txn->markers, name, error);
 }
 
+/* A name begins with its log, and has its incarnation and sequence from byte 24 on. */
+static bool is_swept_with(const MDB_val *key, const uint8_t name[ASSENT_BRANCH_ID_BYTES])
+{
+    return key->mv_size == ASSENT_BRANCH_ID_BYTES &&
+           memcmp((const uint8_t *)key->mv_data + 24, name + 24, 8) <= 0;
+}
+
+int kv_txn_sweep_markers(struct kv_txn *txn, const uint8_t name[ASSENT_BRANCH_ID_BYTES],
+                         size_t most, size_t *ret_deleted, char *error)
+{
+    MDB_val key = bytes(name, ASSENT_LOG_ID_BYTES), value;
+    int rc = mdb_cursor_get(txn->markers, &key, &value, MDB_SET_RANGE);
+
+    *ret_deleted = 0;
+    while (rc == 0 && *ret_deleted < most && key.mv_size >= ASSENT_LOG_ID_BYTES &&
+           memcmp(key.mv_data, name, ASSENT_LOG_ID_BYTES) == 0) {
+        if (is_swept_with(&key, name)) {
+            if ((rc = mdb_cursor_del(txn->markers, 0)) != 0)
+                break;
+            (*ret_deleted)++;
+        }
+        rc = mdb_cursor_get(txn->markers, &key, &value, MDB_NEXT);
+    }
+    if (*ret_deleted > 0)
+        txn->dirty = true;
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : fail(rc, "sweeping markers", error);
+}
+
 int kv_txn_put_intents(struct kv_txn *txn, const uint8_t name[ASSENT_BRANCH_ID_BYTES],
                        const void *body, size_t size, char *error)
 {

@@ -77,6 +77,10 @@ ASSENT_CHECKED int kv_txn_delete_intents(struct kv_txn *txn,
                                          const uint8_t name[ASSENT_BRANCH_ID_BYTES], char *error);
 ASSENT_CHECKED int kv_txn_delete_marker(struct kv_txn *txn,
                                         const uint8_t name[ASSENT_BRANCH_ID_BYTES], char *error);
+/* The markers of this branch's log that are not of later transactions, at most so many. */
+ASSENT_CHECKED int kv_txn_sweep_markers(struct kv_txn *txn,
+                                        const uint8_t name[ASSENT_BRANCH_ID_BYTES], size_t most,
+                                        size_t *ret_deleted, char *error);
 ASSENT_CHECKED int kv_txn_put_intents(struct kv_txn *txn,
                                       const uint8_t name[ASSENT_BRANCH_ID_BYTES], const void *body,
                                       size_t size, char *error);

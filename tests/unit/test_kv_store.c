@@ -485,6 +485,37 @@ static void a_forgotten_marker_goes_with_the_next_batch(void **state)
     expect(d, ASSENT_OP_EVIDENCE, 3, ASSENT_RM_WAS_COMMITTED);
 }
 
+/* Of another log, or of a later transaction, nothing goes. */
+static void what_earlier_lives_have_left_goes_with_a_later_forget(void **state)
+{
+    struct driver *d = *state;
+    struct assent_call foreign = {.operation = ASSENT_OP_WORK, .id = driver_branch(1)};
+
+    foreign.id.log_id[0]++;
+    d->ops->begin(d->resource, &foreign);
+    foreign.work = "put b 1";
+    foreign.work_size = strlen("put b 1");
+    d->ops->work(d->resource, &foreign);
+    free(foreign.reply);
+    foreign.operation = ASSENT_OP_ONE_PHASE;
+    d->ops->commit(d->resource, &foreign);
+    assert_int_equal(foreign.result, ASSENT_RM_OK);
+    commit_work(d, 1, "put a 1");
+    commit_work(d, 2, "put a 2");
+    driver_reopen(d);
+    commit_work(d, 3, "put a 3");
+    commit_work(d, 5, "put a 5");
+    expect(d, ASSENT_OP_FORGET, 3, ASSENT_RM_OK);
+    commit_work(d, 6, "put a 6");
+    expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_WAS_ABORTED);
+    expect(d, ASSENT_OP_EVIDENCE, 5, ASSENT_RM_WAS_COMMITTED);
+    expect(d, ASSENT_OP_EVIDENCE, 6, ASSENT_RM_WAS_COMMITTED);
+    foreign.operation = ASSENT_OP_EVIDENCE;
+    d->ops->evidence(d->resource, &foreign);
+    assert_int_equal(foreign.result, ASSENT_RM_WAS_COMMITTED);
+}
+
 /* A marker that cannot be deleted is nobody's trouble, and goes when it can. */
 static void a_forget_without_room_fails_no_other_call(void **state)
 {
@@ -575,6 +606,7 @@ int main(void)
         TEST(what_is_prepared_commits_when_nothing_more_can_be_prepared),
         TEST(freed_pages_are_room),
         TEST(a_forgotten_marker_goes_with_the_next_batch),
+        TEST(what_earlier_lives_have_left_goes_with_a_later_forget),
         TEST(a_forget_without_room_fails_no_other_call),
         TEST(forgets_do_not_wait_without_bound),
         TEST(forgets_do_not_wait_for_the_disk_until_one_must),
