@@ -12,7 +12,7 @@
 #define BAG_BYTES_FIRST 4096
 
 struct letter_bag {
-    struct letter_bag *next; /* handed over: the one before; taken: the one after */
+    struct letter_bag *next; /* written: NULL; handed over: the one before; taken: the one after */
     size_t used, capacity;
     _Alignas(struct letter) uint8_t bytes[];
 };
@@ -55,6 +55,7 @@ void letter_write(struct letter_bag **bag, const struct letter *letter, const vo
         grown = realloc(*bag, sizeof(**bag) + capacity);
         if (grown == NULL)
             assent_panic(1, "no_memory", "what=letters");
+        grown->next = NULL;
         grown->used = used;
         grown->capacity = capacity;
         *bag = grown;

@@ -162,6 +162,22 @@ def test_a_connection_that_ends_takes_its_transactions_everywhere(cluster):
             assert result.outcome == ABORTED and "application" in result.reason.lower()
 
 
+def test_a_second_signal_drops_what_is_under_way_between_loops(cluster, monkeypatch):
+    """What the end of transactions has for participants on other loops is not sent any more."""
+    monkeypatch.setenv("MALLOC_PERTURB_", "165")  # what is not written is not zero by chance
+    cluster.start(agents=3, resource="null", coordinator={"threads": "4", "drain": "10m"})
+    coordinator = cluster.coordinator
+    peers = [coordinator.application() for _ in range(4)]  # one on each loop
+    for peer in peers:
+        for name in cluster.agents:
+            peer.work(peer.begin(), name, "")
+    coordinator.process.signal(signal.SIGTERM)
+    coordinator.process.wait_line("draining")
+    assert coordinator.stop() == 0
+    for peer in peers:
+        peer.close()
+
+
 def test_what_has_ended_is_forgotten_although_most_loops_are_idle(cluster):
     """One transaction, on some loop, and no more: with the next heartbeats every participant drops
     what it keeps of it."""

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -112,6 +113,17 @@ static void what_nobody_took_goes_with_the_mailbox(void **state)
     mailbox_close(&mailbox);
 }
 
+static void what_nobody_handed_over_is_dropped_alone(void **state)
+{
+    struct letter_bag *bag = NULL;
+
+    (void)state;
+    /* Memory that was never written is not zero by chance. */
+    assert_int_equal(mallopt(M_PERTURB, 0xa5), 1);
+    write_text(&bag, LETTER_OUT, "first");
+    assert_null(letter_bag_drop(bag));
+}
+
 struct sender {
     struct mailbox *mailbox;
     uint32_t index;
@@ -177,6 +189,7 @@ int main(void)
         cmocka_unit_test(letters_come_in_the_order_in_which_bags_were_handed_over),
         cmocka_unit_test(a_letter_may_be_longer_than_a_bag_begins_with),
         cmocka_unit_test(what_nobody_took_goes_with_the_mailbox),
+        cmocka_unit_test(what_nobody_handed_over_is_dropped_alone),
         cmocka_unit_test(of_each_sender_they_come_in_order_and_none_is_lost),
     };
 
