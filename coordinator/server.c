@@ -440,7 +440,6 @@ static void stop_threads(struct server *server)
 
 static void fini(struct server *server)
 {
-    server->state = SERVER_READING; /* nothing drains any more */
     recovery_stop(server);
     retention_stop(server);
     stop_threads(server);

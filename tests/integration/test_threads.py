@@ -163,7 +163,8 @@ def test_a_connection_that_ends_takes_its_transactions_everywhere(cluster):
 
 
 def test_a_second_signal_drops_what_is_under_way_between_loops(cluster, monkeypatch):
-    """What the end of transactions has for participants on other loops is not sent any more."""
+    """What the end of transactions has for participants on other loops is not sent any more, and
+    new ones are refused until it comes."""
     monkeypatch.setenv("MALLOC_PERTURB_", "165")  # what is not written is not zero by chance
     cluster.start(agents=3, resource="null", coordinator={"threads": "4", "drain": "10m"})
     coordinator = cluster.coordinator
@@ -173,6 +174,9 @@ def test_a_second_signal_drops_what_is_under_way_between_loops(cluster, monkeypa
             peer.work(peer.begin(), name, "")
     coordinator.process.signal(signal.SIGTERM)
     coordinator.process.wait_line("draining")
+    for peer in peers:
+        with pytest.raises(wire.Refused, match="shutting down"):
+            peer.begin()
     assert coordinator.stop() == 0
     for peer in peers:
         peer.close()
