@@ -16,7 +16,7 @@ void hold_init(struct hold *hold)
     check(pthread_mutex_init(&hold->mutex, NULL));
     check(pthread_cond_init(&hold->parked_changed, NULL));
     check(pthread_cond_init(&hold->released, NULL));
-    hold->taken = false;
+    hold->turn = hold->tickets = 0;
     hold->running = hold->parked = 0;
 }
 
@@ -27,21 +27,22 @@ void hold_fini(struct hold *hold)
     pthread_mutex_destroy(&hold->mutex);
 }
 
-/* Under the mutex. Who wakes up too late for a release is parked for the next holder. */
-static void wait_until_released(struct hold *hold)
+/* Under the mutex, while somebody has a ticket: until the end of this turn. However late it wakes
+ * up, the next holder waits until it has parked again. */
+static void park(struct hold *hold)
 {
-    while (hold->taken) {
-        hold->parked++;
-        check(pthread_cond_signal(&hold->parked_changed));
+    uint64_t turn = hold->turn;
+
+    hold->parked++;
+    check(pthread_cond_signal(&hold->parked_changed));
+    while (hold->turn == turn)
         check(pthread_cond_wait(&hold->released, &hold->mutex));
-        hold->parked--;
-    }
 }
 
 void hold_join(struct hold *hold)
 {
     check(pthread_mutex_lock(&hold->mutex));
-    ASSENT_ASSERT(!hold->taken);
+    ASSENT_ASSERT(hold->turn == hold->tickets);
     hold->running++;
     check(pthread_mutex_unlock(&hold->mutex));
 }
@@ -49,18 +50,22 @@ void hold_join(struct hold *hold)
 void hold_leave(struct hold *hold)
 {
     check(pthread_mutex_lock(&hold->mutex));
-    wait_until_released(hold);
     hold->running--;
+    /* Somebody may wait for it, and for no other. */
+    check(pthread_cond_signal(&hold->parked_changed));
     check(pthread_mutex_unlock(&hold->mutex));
 }
 
 void hold_take(struct hold *hold, void (*wake)(void *context), void *context)
 {
+    uint64_t ticket;
+
     ASSENT_ASSERT(!mine);
     check(pthread_mutex_lock(&hold->mutex));
-    wait_until_released(hold);
-    hold->taken = true;
+    ticket = hold->tickets++;
     atomic_store(&hold->wanted, true);
+    while (hold->turn != ticket)
+        park(hold);
     if (hold->parked < hold->running - 1)
         wake(context);
     while (hold->parked < hold->running - 1)
@@ -74,8 +79,9 @@ void hold_release(struct hold *hold)
     ASSENT_ASSERT(mine);
     mine = false;
     check(pthread_mutex_lock(&hold->mutex));
-    hold->taken = false;
-    atomic_store(&hold->wanted, false);
+    hold->turn++;
+    hold->parked = 0;
+    atomic_store(&hold->wanted, hold->turn != hold->tickets);
     check(pthread_cond_broadcast(&hold->released));
     check(pthread_mutex_unlock(&hold->mutex));
 }
@@ -88,6 +94,7 @@ bool hold_is_mine(void)
 void hold_park(struct hold *hold)
 {
     check(pthread_mutex_lock(&hold->mutex));
-    wait_until_released(hold);
+    if (hold->turn != hold->tickets)
+        park(hold);
     check(pthread_mutex_unlock(&hold->mutex));
 }
