@@ -62,8 +62,9 @@ struct server {
     uint64_t life;                 /* random: two that have the same incarnation are told apart */
     uint64_t audit_last;           /* number of the last record of a manual act */
     _Atomic uint64_t told_below;   /* server_ended_below() when all participants were told */
-    bool restored;                 /* a participant has seen this log further on than it is */
-    uint32_t accepted;             /* what was lost before this incarnation is accepted */
+    _Atomic uint64_t round_closed_ms; /* of the numbers, for a ping */
+    bool restored;                    /* a participant has seen this log further on than it is */
+    uint32_t accepted;                /* what was lost before this incarnation is accepted */
     struct recovery recovery;
     struct retention retention;
 };
@@ -85,9 +86,9 @@ void server_release(struct server *server);
 void server_assert_held(const struct server *server);
 
 /* All transactions of this log with a lower order have ended and are on record. Any thread. It may
- * be a few numbers behind; _now(), which is not for every transaction, is not. */
+ * be a few numbers behind until the next begin; for a ping it is so for half a heartbeat only. */
 uint64_t server_ended_below(const struct server *server);
-uint64_t server_ended_below_now(struct server *server);
+uint64_t server_ended_below_for_ping(struct server *server);
 /* The shard that has this transaction, or would have it. */
 struct shard *server_shard_of(struct server *server, const struct assent_gtrid *gtrid);
 /* The index that has this key, or would have it. */

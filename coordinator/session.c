@@ -463,7 +463,7 @@ static void ping(struct session *session)
     wire.u.ping.position = stats.position;
     wire.u.ping.accepted = session->shard->server->accepted;
     wire.u.ping.has_ended_below = true;
-    wire.u.ping.ended_below = gtrid_of_order(server_ended_below_now(session->shard->server),
+    wire.u.ping.ended_below = gtrid_of_order(server_ended_below_for_ping(session->shard->server),
                                              (uint16_t)session->shard->server->options.id);
     session_send(session, &wire);
 }

@@ -200,6 +200,36 @@ def test_what_has_ended_is_forgotten_although_most_loops_are_idle(cluster):
             wait_until(lambda: not kept(), "nothing is kept of it")
 
 
+def sequence(gtrid):
+    return int.from_bytes(gtrid[-5:], "big")
+
+
+def test_many_participants_use_up_no_more_sequences(cluster):
+    """However many pings say what has ended, with a transaction between any two of them."""
+    coordinator = cluster.add_coordinator(heartbeat="500ms")
+    coordinator.start(threads=4)
+    began = time.monotonic()
+    peers = {wire.participant(coordinator.address, f"p{n}").sock: 0 for n in range(64)}
+    with coordinator.application() as peer:
+        first = gtrid = peer.begin()
+        begun = 1
+        until = deadline()
+        while min(peers.values()) < 3:
+            for sock in select.select(peers, [], [], until - time.monotonic())[0]:
+                assert sock.recv(1 << 16)
+                sock.sendall(wire.Peer.frame(pb.Envelope(ping=pb.Ping())))
+                peers[sock] += 1
+                peer.end(gtrid, commit=False, wait=True)
+                gtrid = peer.begin()
+                begun += 1
+    rounds = 2 + (time.monotonic() - began) / 0.25
+    assert begun > 3 * 64
+    # Of each round the three idle loops leave out all, and the last one what is left when it ends.
+    assert sequence(gtrid) - sequence(first) < 4 * begun + 64 * rounds
+    for sock in peers:
+        sock.close()
+
+
 class Stress:
     """Workers side by side; the first failure of any is the test's."""
 
