@@ -61,8 +61,8 @@ bool numbers_given(const struct numbers *numbers, unsigned shard, uint64_t seque
 /* Any thread. All transactions of the shards with a lower order have ended. It may lag by the
  * numbers of one round, until that is closed. */
 uint64_t numbers_ended_below(const struct numbers *numbers);
-/* Any thread. The next number is of a new round, if any has been given in this one. Not for every
- * transaction: it leaves numbers out, and there are 2^40. */
+/* Any thread. The next number is of a new round, if any has been given in this one or it is the
+ * first. Not for every transaction: it leaves numbers out, and there are 2^40. */
 void numbers_close_round(struct numbers *numbers);
 
 #endif

@@ -46,12 +46,12 @@ void routes_pass(struct session *session, struct shard *to, enum letter_kind kin
                &(struct letter){.kind = kind, .size = (uint32_t)size, .session = home}, bytes);
 }
 
-void routes_send(struct session *face, const void *frame, size_t size)
+void routes_send(struct session *session, const void *frame, size_t size)
 {
-    struct session *home = face->home;
+    struct session *home = session->home;
 
     atomic_fetch_add_explicit(&home->mailed_bytes, size, memory_order_relaxed);
-    shard_post(face->shard, home->shard->index,
+    shard_post(session->shard, home->shard->index,
                &(struct letter){.kind = LETTER_OUT, .size = (uint32_t)size, .session = home},
                frame);
 }

@@ -34,8 +34,8 @@ struct session *routes_face(struct session *home, struct shard *shard);
 /* Sends bytes that concern the session to another shard. */
 void routes_pass(struct session *session, struct shard *to, enum letter_kind kind,
                  const void *bytes, size_t size);
-/* A face is sent to: an encoded frame. */
-void routes_send(struct session *face, const void *frame, size_t size);
+/* A face is sent to, or a home behind what its faces were sent: an encoded frame. */
+void routes_send(struct session *session, const void *frame, size_t size);
 /* Output has left the session's connection, or been added to it by letter. */
 void routes_note_output(struct session *home);
 

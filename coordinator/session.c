@@ -14,6 +14,13 @@
 #include "routes.h"
 #include "server.h"
 
+/* What a ping says has ended may have led to letters from other shards, which come first. */
+static bool goes_behind_letters(const struct session *session, const struct assent_wire *wire)
+{
+    return wire->kind == ASSENT_WIRE_PING && wire->u.ping.has_ended_below &&
+           session->shard->server->shard_count > 1;
+}
+
 void session_send(struct session *session, const struct assent_wire *wire)
 {
     struct shard *shard = session->shard;
@@ -30,7 +37,7 @@ void session_send(struct session *session, const struct assent_wire *wire)
     }
     if (size > shard->server->options.frame_bytes_max)
         r = ASSENT_E_TOO_BIG;
-    else if (session->conn != NULL)
+    else if (session->conn != NULL && !goes_behind_letters(session, wire))
         r = assent_conn_send(session->conn, shard->frame, size);
     else
         routes_send(session, shard->frame, size);
