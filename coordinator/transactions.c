@@ -49,6 +49,7 @@ void transactions_fini(struct transactions *table)
 
     HASH_ITER (hh, table->by_order, t, next)
         transactions_remove(t);
+    assent_id_table_free(table->kept);
     for (size_t i = 0; i < BRANCH_SIZES; i++)
         assent_pool_fini(&table->pools[i]);
     assent_pool_fini(&table->waiters);
@@ -107,7 +108,7 @@ struct transaction *transactions_add(struct transactions *table, const struct as
     t->key = t->traceparent = t->reason_text = empty;
     TAILQ_INIT(&t->waiters);
     evtimer_assign(&t->timer, table->base, on_timer, t);
-    HASH_ADD(hh, table->by_order, order, sizeof(t->order), t);
+    ASSENT_ID_ADD(table->by_order, table->kept, order, t);
     add_to(&table->count, 1);
     table->unsorted |= t->order < table->highest;
     if (t->order > table->highest)
@@ -141,7 +142,7 @@ void transactions_remove(struct transaction *t)
     transactions_set_text(&t->key, "");
     transactions_set_text(&t->traceparent, "");
     transactions_set_text(&t->reason_text, "");
-    HASH_DEL(table->by_order, t);
+    ASSENT_ID_DEL(table->by_order, table->kept, t);
     add_to(&table->count, (size_t)-1);
     assent_pool_give(&table->pools[class], t);
 }

@@ -76,6 +76,7 @@ struct transactions_walk {
 struct transactions {
     LIST_HEAD(, transactions_walk) walks;
     struct transaction *by_order; /* in rising order from the head, unless unsorted */
+    UT_hash_table *kept;          /* its index while it is empty */
     uint64_t highest;             /* order of all that were added */
     bool unsorted;
     struct assent_pool pools[BRANCH_SIZES];

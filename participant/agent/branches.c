@@ -71,7 +71,7 @@ struct agent_branch *agent_branches_add(struct agent_branches *branches,
     agent_lane_init(&branch->lane);
     assent_part_init(&branch->machine, &id->gtrid, id->branch, 0);
     TAILQ_INSERT_TAIL(&log->open, branch, link);
-    HASH_ADD(hh, branches->by_id, id, sizeof(branch->id), branch);
+    ASSENT_ID_ADD(branches->by_id, branches->kept, id, branch);
     branches->count++;
     return branch;
 }
@@ -128,7 +128,7 @@ static void free_branch(struct agent_branches *branches, struct agent_branch *br
 {
     if (branch->timer_set_ms != ASSENT_NO_TIMER)
         event_del(&branch->timer);
-    HASH_DEL(branches->by_id, branch);
+    ASSENT_ID_DEL(branches->by_id, branches->kept, branch);
     TAILQ_REMOVE(branch->ended ? &branch->log->ended : &branch->log->open, branch, link);
     branches->count--;
     drop_peers(branch);
@@ -151,6 +151,7 @@ void agent_branches_fini(struct agent_branches *branches)
 
     HASH_ITER (hh, branches->by_id, branch, next_branch)
         free_branch(branches, branch);
+    assent_id_table_free(branches->kept);
     assent_pool_fini(&branches->pool);
     HASH_ITER (hh, branches->logs, log, next_log) {
         HASH_DEL(branches->logs, log);

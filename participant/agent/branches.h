@@ -75,6 +75,7 @@ struct agent_branch {
 
 struct agent_branches {
     struct agent_branch *by_id;
+    UT_hash_table *kept; /* its index while it is empty */
     struct coordinator_log *logs;
     size_t count;
     struct assent_pool pool;

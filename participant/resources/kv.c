@@ -58,15 +58,12 @@ int kv_shown(const char *text, size_t size, size_t max)
 static void close_kv(void *resource)
 {
     struct kv *kv = resource;
-    struct kv_branch *branch;
 
     if (kv->store != NULL)
         kv_batch_flush(kv);
-    while ((branch = kv->branches) != NULL)
-        kv_branches_drop(kv, &branch, 1);
+    kv_branches_fini(kv);
     kv_store_close(kv->store);
     kv_locks_fini(&kv->locks);
-    assent_pool_fini(&kv->branch_pool);
     pthread_mutex_destroy(&kv->batch_mutex);
     pthread_mutex_destroy(&kv->mutex);
     free(kv);

@@ -90,8 +90,9 @@ struct kv {
     struct kv_locks locks;
     uint64_t lock_wait_ms;
     atomic_bool failed;    /* a durable write failed: what is on disk is not known until a reopen */
-    pthread_mutex_t mutex; /* guards the next six */
+    pthread_mutex_t mutex; /* guards the next seven */
     struct kv_branch *branches;
+    UT_hash_table *branches_kept; /* its index while it is empty */
     struct assent_pool branch_pool;
     size_t prepared_count;
     uint8_t last_marker[ASSENT_BRANCH_ID_BYTES]; /* no branch of a greater name has a marker */
@@ -153,6 +154,7 @@ void kv_branch_set_prepared(struct kv *kv, struct kv_branch *branch);
 void kv_branch_marked(struct kv *kv, const uint8_t name[ASSENT_BRANCH_ID_BYTES]);
 /* Takes these out (NULL is allowed), frees their locks, frees them. */
 void kv_branches_drop(struct kv *kv, struct kv_branch **branches, size_t count);
+void kv_branches_fini(struct kv *kv);
 bool kv_branch_wrote(const struct kv_branch *branch);
 /* Why it failed. */
 const char *kv_branch_reason(const struct kv_branch *branch);

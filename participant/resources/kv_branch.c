@@ -54,7 +54,7 @@ static int add(struct kv *kv, const struct assent_branch_id *id, struct kv_branc
     branch->id = *id;
     assent_branch_id_encode(id, branch->name);
     STAILQ_INIT(&branch->holds);
-    HASH_ADD(hh, kv->branches, name, sizeof(branch->name), branch);
+    ASSENT_ID_ADD(kv->branches, kv->branches_kept, name, branch);
     if (branch->hh.tbl == NULL) {
         assent_pool_give(&kv->branch_pool, branch);
         return ASSENT_E_NOMEM;
@@ -103,7 +103,7 @@ void kv_branches_drop(struct kv *kv, struct kv_branch **branches, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (branches[i] == NULL)
             continue;
-        HASH_DEL(kv->branches, branches[i]);
+        ASSENT_ID_DEL(kv->branches, kv->branches_kept, branches[i]);
         if (branches[i]->prepared)
             kv->prepared_count--;
     }
@@ -117,6 +117,14 @@ void kv_branches_drop(struct kv *kv, struct kv_branch **branches, size_t count)
         assent_pool_give(&kv->branch_pool, branches[i]);
     }
     pthread_mutex_unlock(&kv->mutex);
+}
+
+void kv_branches_fini(struct kv *kv)
+{
+    while (kv->branches != NULL)
+        kv_branches_drop(kv, &(struct kv_branch *){kv->branches}, 1);
+    assent_id_table_free(kv->branches_kept);
+    assent_pool_fini(&kv->branch_pool);
 }
 
 bool kv_branch_wrote(const struct kv_branch *branch)

@@ -59,6 +59,51 @@ static struct transaction *add(struct fixture *f, uint32_t incarnation, uint64_t
     return t;
 }
 
+static void the_numbers_of_one_of_many_loops_share_few_buckets(void **state)
+{
+    const UT_hash_table *index;
+    struct fixture f;
+
+    (void)state;
+    for (uint64_t apart = 1; apart <= 16; apart++) {
+        setup(&f);
+        for (uint64_t i = 1; i <= 40000; i++)
+            add(&f, 1, i * apart);
+        index = f.table.by_order->hh.tbl;
+        assert_false(index->noexpand);
+        for (unsigned i = 0; i < index->num_buckets; i++)
+            assert_in_range(index->buckets[i].count, 0, HASH_BKT_CAPACITY_THRESH);
+        teardown(&f);
+    }
+}
+
+static void a_table_that_runs_empty_keeps_its_index(void **state)
+{
+    struct assent_gtrid gtrid = assent_gtrid_make(1000, 1, 1, 7);
+    const UT_hash_table *index;
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    index = add(&f, 1, 5)->hh.tbl;
+    for (uint64_t i = 6; i < 100; i++) {
+        transactions_remove(f.table.by_order);
+        assert_ptr_equal(f.table.kept, index);
+        assert_int_equal(transactions_lowest(&f.table), UINT64_MAX);
+        add(&f, 1, i);
+        assert_null(f.table.kept);
+        assert_ptr_equal(f.table.by_order->hh.tbl, index);
+        assert_int_equal(transactions_find(&f.table, &gtrid) != NULL, i == 7);
+    }
+    for (uint64_t i = 100; i < 200; i++)
+        add(&f, 1, i);
+    assert_int_equal(HASH_COUNT(f.table.by_order), 101);
+    while (f.table.by_order->hh.next != NULL)
+        transactions_remove(f.table.by_order->hh.next);
+    assert_int_equal(transactions_lowest(&f.table), (uint64_t)1 << 40 | 99);
+    teardown(&f);
+}
+
 static void run_until(struct fixture *f, size_t wanted)
 {
     struct timeval limit = {.tv_sec = 10};
@@ -229,6 +274,8 @@ static void a_walk_goes_on_when_what_comes_next_is_removed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_numbers_of_one_of_many_loops_share_few_buckets),
+        cmocka_unit_test(a_table_that_runs_empty_keeps_its_index),
         cmocka_unit_test(a_transaction_is_found_by_its_whole_gtrid),
         cmocka_unit_test(the_lowest_order_survives_sorting_and_removal),
         cmocka_unit_test(what_a_removed_transaction_held_is_gone),
