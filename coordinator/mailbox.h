@@ -19,6 +19,7 @@ struct letter_bag;
 enum letter_kind {
     LETTER_ACCEPT, /* bytes: a descriptor, int */
     LETTER_FRAME,  /* bytes: a frame that came in for the session, which is elsewhere */
+    LETTER_TAKEN,  /* no bytes: of such frames not too many wait any more */
     LETTER_KNOWN,  /* bytes: a struct application_known of the session, which is elsewhere */
     LETTER_OUT     /* bytes: a frame to be sent on the session's connection, which is here */
 };

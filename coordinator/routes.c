@@ -64,6 +64,25 @@ void routes_note_output(struct session *home)
 
 /* --- in --- */
 
+static void note_passed(struct session *home, size_t frame_size)
+{
+    size_t size = sizeof(struct letter) + frame_size;
+
+    if (atomic_fetch_add(&home->passed_bytes, size) + size > PASSED_BYTES_MAX)
+        assent_conn_pause(home->conn);
+}
+
+/* Of a connection that is paused, nothing is passed on: what waits falls past this mark once. */
+static void note_taken(struct shard *shard, struct session *home, size_t frame_size)
+{
+    size_t size = sizeof(struct letter) + frame_size;
+    size_t before = atomic_fetch_sub(&home->passed_bytes, size);
+
+    if (before > PASSED_BYTES_MAX / 2 && before - size <= PASSED_BYTES_MAX / 2)
+        shard_post(shard, home->shard->index,
+                   &(struct letter){.kind = LETTER_TAKEN, .session = home}, "");
+}
+
 static enum route by_gtrid(const struct assent_gtrid *gtrid, uint64_t *ret_number)
 {
     *ret_number = assent_gtrid_sequence(gtrid);
@@ -146,6 +165,7 @@ void routes_frame(struct session *session, const uint8_t *data, size_t size)
         to = &server->shards[number % server->shard_count];
     if (to != shard) {
         routes_pass(session, to, LETTER_FRAME, data, size);
+        note_passed(session, size);
     } else if (route == ROUTE_HELD) {
         /* What is under way is dealt with first, and may use what the frame was read into. */
         server_hold(server);
@@ -168,7 +188,11 @@ void routes_letter(struct shard *shard, const struct letter *letter, const void 
         session_accept(shard, fd);
         return;
     case LETTER_FRAME:
+        note_taken(shard, home, letter->size);
         session_take_frame(routes_face(home, shard), bytes, letter->size);
+        return;
+    case LETTER_TAKEN:
+        assent_conn_resume(home->conn);
         return;
     case LETTER_KNOWN:
         application_known(routes_face(home, shard), bytes);

@@ -13,6 +13,8 @@
 #include "mailbox.h"
 #include "session.h"
 
+#define PASSED_BYTES_MAX 262144 /* of letters with frames not taken, of one connection */
+
 /* Where a frame is dealt with. */
 enum route {
     ROUTE_HERE,  /* on the connection's shard */
@@ -24,7 +26,8 @@ enum route routes_find(const struct session *session, const struct assent_wire *
                        uint64_t *ret_number);
 
 /* A frame has come in, and there are several shards: it is dealt with here, sent on, or dealt with
- * while all are held. */
+ * while all are held. While too much of what was sent on has not been taken, the connection is not
+ * read. */
 void routes_frame(struct session *session, const uint8_t *data, size_t size);
 /* A letter has come in. */
 void routes_letter(struct shard *shard, const struct letter *letter, const void *bytes);

@@ -33,9 +33,9 @@ struct session {
     uint32_t incarnation;
     bool known_elsewhere; /* a home: more than its own shard may know it */
     /* Of a home, for its faces as well: requests that wait for an answer; what its connection has
-     * queued, as far as its faces need to know; what is under way to it by letters. */
+     * queued, as far as its faces need to know; what is under way to it by letters, and from it. */
     _Atomic uint32_t in_flight;
-    atomic_size_t output_bytes, mailed_bytes;
+    atomic_size_t output_bytes, mailed_bytes, passed_bytes;
     struct waiters waiters;
     struct owned_transactions owned;
     struct handover handover;

@@ -46,6 +46,7 @@ struct assent_conn {
     enum conn_state state;
     unsigned busy; /* callbacks of ours on the stack */
     bool established;
+    bool paused;     /* by its owner */
     bool beating;    /* the first heartbeat is over */
     bool shut;       /* our side is shut down */
     int write_error; /* errno of a failed write; what the peer sent before is still read */
@@ -136,7 +137,7 @@ static bool deliver_frame(struct assent_conn *conn)
     uint32_t size;
     int error;
 
-    if (conn->state != OPEN || have < sizeof(header))
+    if (conn->state != OPEN || conn->paused || have < sizeof(header))
         return false;
     evbuffer_copyout(conn->input, header, sizeof(header));
     size = assent_frame_size(header);
@@ -171,20 +172,16 @@ static void fail_at_end(struct assent_conn *conn)
         fail(conn, ASSENT_E_CLOSED, "closed by the peer");
 }
 
-/* Reads once; true if frames may have become whole. Not inlined: its buffer need not lie under the
- * handlers on the stack. */
-__attribute__((noinline)) static bool read_some(struct assent_conn *conn)
+/* Reads once. Not inlined: its buffer need not lie under the handlers on the stack. */
+__attribute__((noinline)) static void read_some(struct assent_conn *conn)
 {
     uint8_t bytes[READ_BYTES_MAX];
     ssize_t got = recv(conn->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 
     if (got > 0) {
         conn->heard_ms = assent_now_ms();
-        if (conn->state != OPEN)
-            return false;
-        if (evbuffer_add(conn->input, bytes, (size_t)got) == 0)
-            return true;
-        fail(conn, ASSENT_E_NOMEM, "out of memory for %zd bytes of input", got);
+        if (conn->state == OPEN && evbuffer_add(conn->input, bytes, (size_t)got) != 0)
+            fail(conn, ASSENT_E_NOMEM, "out of memory for %zd bytes of input", got);
     } else if (got == 0) {
         fail_at_end(conn);
     } else if (errno != EAGAIN && errno != EINTR) {
@@ -192,7 +189,6 @@ __attribute__((noinline)) static bool read_some(struct assent_conn *conn)
     } else if (conn->write_error != 0) {
         fail_errno(conn, conn->write_error);
     }
-    return false;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
@@ -202,9 +198,13 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     enter(conn);
-    if (read_some(conn))
-        while (deliver_frame(conn))
-            ;
+    /* What was read before a pause goes first. */
+    while (deliver_frame(conn))
+        ;
+    if (!conn->paused)
+        read_some(conn);
+    while (deliver_frame(conn))
+        ;
     leave(conn);
 }
 
@@ -341,6 +341,7 @@ void assent_conn_close_after_flush(struct assent_conn *conn)
     if (conn->state != OPEN)
         return;
     conn->state = FLUSHING;
+    assent_conn_resume(conn);
     set_timer(conn, LINGER_MS);
     event_active(&conn->writable, EV_WRITE, 0);
 }
@@ -371,6 +372,27 @@ int assent_conn_send(struct assent_conn *conn, const void *data, size_t size)
     if (queued == 0)
         event_active(&conn->writable, EV_WRITE, 0);
     return 0;
+}
+
+void assent_conn_pause(struct assent_conn *conn)
+{
+    if (conn->state != OPEN || conn->paused)
+        return;
+    conn->paused = true;
+    event_del(&conn->readable);
+}
+
+void assent_conn_resume(struct assent_conn *conn)
+{
+    if (!conn->paused)
+        return;
+    conn->paused = false;
+    if (conn->state != OPEN && conn->state != FLUSHING)
+        return;
+    if (event_add(&conn->readable, NULL) != 0)
+        fail(conn, ASSENT_E_NOMEM, "cannot wait for the peer to write");
+    else
+        event_active(&conn->readable, EV_READ, 0);
 }
 
 void assent_conn_established(struct assent_conn *conn, bool heartbeats)

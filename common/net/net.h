@@ -61,6 +61,9 @@ void assent_conn_set_handler(struct assent_conn *conn, const struct assent_conn_
 void *assent_conn_context(const struct assent_conn *conn);
 /* "127.0.0.1:40312"; owned by the connection. */
 const char *assent_conn_peer(const struct assent_conn *conn);
+/* Reads and delivers nothing more until it is resumed; also one that is paused, or not. */
+void assent_conn_pause(struct assent_conn *conn);
+void assent_conn_resume(struct assent_conn *conn);
 size_t assent_conn_output_bytes(const struct assent_conn *conn);
 /* Since something came in last; since the start, if nothing has. */
 uint64_t assent_conn_silent_ms(const struct assent_conn *conn);

@@ -81,6 +81,41 @@ static void frames_read_together_are_delivered_in_one_turn(void **state)
     close(peer);
 }
 
+static void pause_at_third(struct assent_conn *conn, const uint8_t *data, size_t size,
+                           void *context)
+{
+    struct side *side = context;
+
+    on_frame(conn, data, size, context);
+    if (side->frames == 3)
+        assent_conn_pause(conn);
+}
+
+static void a_paused_connection_delivers_nothing_and_loses_nothing(void **state)
+{
+    static const struct assent_conn_handler pausing = {.frame = pause_at_third,
+                                                       .closed = on_closed};
+    struct side side = {0};
+    int peer;
+
+    (void)state;
+    peer = open_with_raw_peer(&side, SOCK_STREAM, &wide);
+    assent_conn_set_handler(side.conn, &pausing, &side);
+    for (int i = 0; i < 10; i++)
+        put_frame(peer, "early");
+    turn();
+    assert_int_equal(side.frames, 3);
+    put_frame(peer, "later");
+    turn();
+    assert_int_equal(side.frames, 3);
+    close(peer);
+    assent_conn_resume(side.conn);
+    assent_conn_resume(side.conn);
+    RUN_UNTIL(base, side.closes == 1);
+    assert_int_equal(side.frames, 11);
+    assert_string_equal(side.detail, "closed by the peer");
+}
+
 static void what_is_queued_in_one_turn_leaves_in_one_write(void **state)
 {
     struct side side = {0};
@@ -204,6 +239,7 @@ int main(void)
         cmocka_unit_test(frames_of_every_size_cross_whole),
         cmocka_unit_test(one_byte_at_a_time_makes_the_same_frames),
         cmocka_unit_test(frames_read_together_are_delivered_in_one_turn),
+        cmocka_unit_test(a_paused_connection_delivers_nothing_and_loses_nothing),
         cmocka_unit_test(what_is_queued_in_one_turn_leaves_in_one_write),
         cmocka_unit_test(bad_lengths_close_before_allocation),
         cmocka_unit_test(the_first_frame_has_a_limit_of_its_own),

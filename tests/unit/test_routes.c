@@ -4,10 +4,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "gtrid.h"
 #include "keys.h"
 #include "routes.h"
+#include "server.h"
 
 static struct session session = {.state = SESSION_UP};
 
@@ -129,6 +134,96 @@ static void a_participant_comes_while_all_are_held(void **state)
     session.state = SESSION_UP;
 }
 
+/* Two shards, run by hand. */
+struct two {
+    struct server server;
+    struct shard shards[2];
+    int peer; /* the other end of a connection that the first has */
+};
+
+static struct session *open_two(struct two *two)
+{
+    struct options *options = &two->server.options;
+    int pair[2];
+
+    memset(two, 0, sizeof(*two));
+    options->frame_bytes_max = options->output_bytes_max = 1 << 24;
+    options->heartbeat_ms = options->handshake_ms = 600000;
+    two->server.shards = two->shards;
+    two->server.shard_count = 2;
+    hold_init(&two->server.hold);
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(shard_open(&two->shards[i], &two->server, i));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    two->peer = pair[1];
+    session_accept(&two->shards[0], pair[0]);
+    TAILQ_FIRST(&two->shards[0].sessions)->state = SESSION_UP;
+    return TAILQ_FIRST(&two->shards[0].sessions);
+}
+
+static void close_two(struct two *two)
+{
+    close(two->peer);
+    two->server.shard_count = 1; /* so that nobody has to be held */
+    session_close_all(&two->shards[0]);
+    for (unsigned i = 0; i < 2; i++)
+        shard_close(&two->shards[i]);
+    hold_fini(&two->server.hold);
+}
+
+/* As much as goes in, of one frame over and over; *offset: how far it is in the present one. */
+static size_t write_all(int fd, const uint8_t *frame, size_t size, size_t *offset)
+{
+    size_t sum = 0;
+    ssize_t sent;
+
+    while ((sent = write(fd, frame + *offset, size - *offset)) > 0) {
+        sum += (size_t)sent;
+        *offset = (*offset + (size_t)sent) % size;
+    }
+    return sum;
+}
+
+static void a_connection_is_not_read_while_too_much_of_it_waits_elsewhere(void **state)
+{
+    struct assent_wire wire = {.kind = ASSENT_WIRE_BEGIN, .request = 1};
+    uint8_t *body = NULL, frame[4096];
+    size_t capacity = 0, size, offset = 0, sent = 0, more;
+    struct session *home;
+    struct two two;
+
+    (void)state;
+    home = open_two(&two);
+    home->role = ASSENT_ROLE_APPLICATION;
+    two.server.state = SERVER_DRAINING; /* all are refused */
+    wire.u.begin.traceparent = "";
+    wire.u.begin.key = keys_hash("k") % 2 == 1 ? "k" : "l";
+    assert_int_equal(keys_hash(wire.u.begin.key) % 2, 1);
+    assert_int_equal(assent_wire_encode(&wire, &body, &capacity, &size), 0);
+    assent_frame_header(frame, (uint32_t)size);
+    memcpy(frame + ASSENT_FRAME_HEADER, body, size);
+    size += ASSENT_FRAME_HEADER;
+    /* Nobody takes them: what comes in has an end. */
+    while ((more = write_all(two.peer, frame, size, &offset)) > 0) {
+        sent += more;
+        assert_true(sent < 8 * PASSED_BYTES_MAX);
+        event_base_loop(two.shards[0].base, EVLOOP_NONBLOCK);
+    }
+    assert_true(home->passed_bytes > PASSED_BYTES_MAX);
+    assert_true(home->passed_bytes < PASSED_BYTES_MAX + sizeof(struct letter) + size);
+    /* The other one takes them, and then there is room for more. */
+    shard_flush(&two.shards[0]);
+    assert_true(shard_deliver(&two.shards[1]));
+    shard_flush(&two.shards[1]);
+    assert_int_equal(home->passed_bytes, 0);
+    event_base_loop(two.shards[0].base, EVLOOP_NONBLOCK);
+    event_base_loop(two.shards[0].base, EVLOOP_NONBLOCK);
+    assert_true(home->passed_bytes > 0);
+    assert_true(write_all(two.peer, frame, size, &offset) > 0);
+    free(body);
+    close_two(&two);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +232,7 @@ int main(void)
         cmocka_unit_test(an_answer_to_a_relay_goes_to_who_asked),
         cmocka_unit_test(what_concerns_all_has_all_held),
         cmocka_unit_test(a_participant_comes_while_all_are_held),
+        cmocka_unit_test(a_connection_is_not_read_while_too_much_of_it_waits_elsewhere),
     };
 
     return cmocka_run_group_tests_name("routes", tests, NULL, NULL);
