@@ -65,8 +65,8 @@ void shard_flush(struct shard *shard)
     for (unsigned i = 0; i < server->shard_count; i++)
         if (shard->out[i] != NULL)
             mailbox_put(&server->shards[i].inbox, &shard->out[i]);
-    /* After the letters: what a transaction sent comes before the word that it has ended, which goes
-     * by letter too. */
+    /* After the letters: what a transaction sent comes before the word that it has ended, which
+     * goes by letter too. */
     numbers_set_low(&server->numbers, shard->index, transactions_lowest(&shard->transactions));
 }
 

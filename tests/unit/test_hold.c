@@ -1,5 +1,5 @@
-/* test_hold.c: who holds is alone, whoever else wants to; all get their turn, those that only work as
- * well; and nobody waits for those who have left. */
+/* test_hold.c: who holds is alone, whoever else wants to; all get their turn, those that only work
+ * as well; and nobody waits for those who have left. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
