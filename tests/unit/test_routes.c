@@ -152,6 +152,7 @@ static struct session *open_two(struct two *two)
     two->server.shards = two->shards;
     two->server.shard_count = 2;
     hold_init(&two->server.hold);
+    hold_join(&two->server.hold);
     for (unsigned i = 0; i < 2; i++)
         assert_true(shard_open(&two->shards[i], &two->server, i));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
@@ -164,10 +165,13 @@ static struct session *open_two(struct two *two)
 static void close_two(struct two *two)
 {
     close(two->peer);
-    two->server.shard_count = 1; /* so that nobody has to be held */
+    server_hold(&two->server);
     session_close_all(&two->shards[0]);
-    for (unsigned i = 0; i < 2; i++)
+    server_release(&two->server);
+    for (unsigned i = 0; i < 2; i++) {
+        shard_stop(&two->shards[i]);
         shard_close(&two->shards[i]);
+    }
     hold_fini(&two->server.hold);
 }
 
