@@ -243,6 +243,18 @@ void expect_work(struct driver *driver, unsigned n, const char *text)
     expect_reply(driver, n, text, NULL);
 }
 
+void expect_work_prepares(struct driver *driver, unsigned n, const char *text)
+{
+    expect_work(driver, n, text);
+    expect(driver, ASSENT_OP_PREPARE, n, ASSENT_RM_OK);
+}
+
+void expect_work_commits(struct driver *driver, unsigned n, const char *text)
+{
+    expect_work(driver, n, text);
+    expect(driver, ASSENT_OP_ONE_PHASE, n, ASSENT_RM_OK);
+}
+
 void expect_work_fails(struct driver *driver, unsigned n, const char *text, const char *reason)
 {
     struct assent_call call;

@@ -47,6 +47,8 @@ void expect_reason(struct driver *driver, enum assent_operation operation, unsig
                    enum assent_rm_result result, const char *reason);
 void expect_reply(struct driver *driver, unsigned n, const char *text, const char *reply);
 void expect_work(struct driver *driver, unsigned n, const char *text);
+void expect_work_prepares(struct driver *driver, unsigned n, const char *text);
+void expect_work_commits(struct driver *driver, unsigned n, const char *text);
 void expect_work_fails(struct driver *driver, unsigned n, const char *text, const char *reason);
 
 /* How many branches recover lists; *ret_mask gets bit n for branch n below 64. */

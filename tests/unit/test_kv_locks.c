@@ -38,12 +38,6 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void commit_work(struct driver *d, unsigned n, const char *text)
-{
-    expect_work(d, n, text);
-    expect(d, ASSENT_OP_ONE_PHASE, n, ASSENT_RM_OK);
-}
-
 static void expect_locked_by(struct driver *d, unsigned n, const char *text, const char *key,
                              unsigned holder)
 {
@@ -157,7 +151,7 @@ static void a_waiter_goes_on_and_sees_what_was_committed(void **state)
     struct driver *d = *state;
     struct waiting waiting;
 
-    commit_work(d, 1, "put a 10");
+    expect_work_commits(d, 1, "put a 10");
     expect_work(d, 2, "add a 5");
     start(&waiting, d, 3, "add a 100", 20000);
     expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
@@ -197,7 +191,7 @@ static void a_reader_becomes_the_writer(void **state)
     struct driver *d = *state;
     struct waiting raising;
 
-    commit_work(d, 1, "put a 1");
+    expect_work_commits(d, 1, "put a 1");
     expect_work(d, 2, "get a\nadd a 1");
     expect(d, ASSENT_OP_ONE_PHASE, 2, ASSENT_RM_OK);
     expect_work(d, 3, "get a");
@@ -241,7 +235,7 @@ static void prepared_branches_keep_their_locks_over_a_reopen(void **state)
 {
     struct driver *d = *state;
 
-    commit_work(d, 1, "put a 1\nput r 1");
+    expect_work_commits(d, 1, "put a 1\nput r 1");
     expect_work(d, 2, "add a 1\nget r\ndel gone\nget r2");
     expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
     for (int i = 0; i < 2; i++) {

@@ -25,12 +25,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void commit_work(struct driver *d, unsigned n, const char *text)
-{
-    expect_work(d, n, text);
-    expect(d, ASSENT_OP_ONE_PHASE, n, ASSENT_RM_OK);
-}
-
 static void expect_query(struct driver *d, const char *command, const char *json)
 {
     char error[256], *text = NULL;
@@ -63,8 +57,8 @@ static void committed_values_are_seen_by_the_next(void **state)
 {
     struct driver *d = *state;
 
-    commit_work(d, 1, "put alice 100\nput bob \nput gone x");
-    commit_work(d, 2, "add alice -40 min 0 max 1000\ndel gone\ndel never");
+    expect_work_commits(d, 1, "put alice 100\nput bob \nput gone x");
+    expect_work_commits(d, 2, "add alice -40 min 0 max 1000\ndel gone\ndel never");
     expect_reply(
         d, 3, "get alice\ncheck alice 60\ncheck bob \nget gone",
         "{\"results\":[{\"command\":\"get\",\"key\":\"alice\",\"value\":\"60\"},"
@@ -79,7 +73,7 @@ static void rolled_back_writes_are_never_seen(void **state)
 {
     struct driver *d = *state;
 
-    commit_work(d, 1, "put a 1");
+    expect_work_commits(d, 1, "put a 1");
     expect_work(d, 2, "put a 2\nput b 2");
     expect(d, ASSENT_OP_PREPARE, 2, ASSENT_RM_OK);
     expect_query(d, "dump", "{\"entries\":{\"a\":\"1\"},\"prepared\":1,\"truncated\":false}");
@@ -100,7 +94,7 @@ static void text_of_any_language_round_trips(void **state)
 {
     struct driver *d = *state;
 
-    commit_work(d, 1, "put \xc3\xa4\xe2\x82\xac \"\xf0\x9f\x98\x80\\\ttab");
+    expect_work_commits(d, 1, "put \xc3\xa4\xe2\x82\xac \"\xf0\x9f\x98\x80\\\ttab");
     expect_query(d, "get \xc3\xa4\xe2\x82\xac",
                  "{\"key\":\"\xc3\xa4\xe2\x82\xac\",\"value\":"
                  "\"\\\"\xf0\x9f\x98\x80\\\\\\ttab\"}");
@@ -147,9 +141,10 @@ static void work_that_fails_says_why(void **state)
     struct driver *d = *state;
     unsigned n = 2;
 
-    commit_work(d, 1,
-                "put alice 30\nput word hello\nput top 9223372036854775807\nput low -2\n"
-                "add top -1\nadd top +1\nadd edge -9223372036854775808 min -9223372036854775808");
+    expect_work_commits(
+        d, 1,
+        "put alice 30\nput word hello\nput top 9223372036854775807\nput low -2\n"
+        "add top -1\nadd top +1\nadd edge -9223372036854775808 min -9223372036854775808");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++, n++) {
         expect_work_fails(d, n, rows[i].work, rows[i].reason);
         expect(d, ASSENT_OP_ROLLBACK, n, ASSENT_RM_OK);
@@ -198,8 +193,8 @@ static void work_that_has_committed_cannot_run_again(void **state)
 {
     struct driver *d = *state;
 
-    commit_work(d, 1, "add a 1");
-    commit_work(d, 2, "add b 1");
+    expect_work_commits(d, 1, "add a 1");
+    expect_work_commits(d, 2, "add b 1");
     assert_int_equal(driver_begin(d, 1), ASSENT_RM_WAS_COMMITTED);
     driver_reopen(d);
     assert_int_equal(driver_begin(d, 2), ASSENT_RM_WAS_COMMITTED);
@@ -230,9 +225,9 @@ static void keys_and_values_end_at_their_bounds(void **state)
     char *value_fits = long_line("put a ", 'v', 65536, ""), *value_over;
 
     value_over = long_line("put a ", 'v', 65537, "");
-    commit_work(d, 1, fits);
+    expect_work_commits(d, 1, fits);
     expect_work_fails(d, 2, over, "line 1: put: the key is over 255 bytes");
-    commit_work(d, 3, value_fits);
+    expect_work_commits(d, 3, value_fits);
     expect_work_fails(d, 4, value_over, "line 1: put: the value is over 65536 bytes");
     free(fits);
     free(over);
@@ -295,7 +290,7 @@ static void a_reply_is_bounded(void **state)
     struct driver *d = *state;
     char *line = long_line("put a ", 'v', 65000, ""), gets[128] = "";
 
-    commit_work(d, 1, line);
+    expect_work_commits(d, 1, line);
     free(line);
     for (int i = 0; i < 9; i++)
         strcat(gets, "get a\n");
@@ -324,7 +319,7 @@ static void a_dump_is_bounded_and_says_so(void **state)
 
         snprintf(before, sizeof(before), "put k%u ", n);
         line = long_line(before, 'v', 65000, "");
-        commit_work(d, n, line);
+        expect_work_commits(d, n, line);
         free(line);
     }
     assert_int_equal(d->ops->query(d->resource, "dump", &text, error, sizeof(error)), 0);
