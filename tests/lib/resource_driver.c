@@ -265,6 +265,26 @@ void expect_work_fails(struct driver *driver, unsigned n, const char *text, cons
     assert_null(call.reply);
 }
 
+void expect_without_a_session_no_commit(struct driver *driver, const char *alone)
+{
+    const char *parameters = driver->parameters;
+    struct assent_call call;
+
+    driver_close(driver);
+    driver->parameters = alone;
+    driver_reopen(driver);
+    expect_work(driver, 1, "INSERT INTO kv VALUES (1, 1)");
+    assert_int_equal(driver_begin(driver, 2), ASSENT_RM_OK);
+    call = work(driver, 2, "INSERT INTO kv VALUES (2, 2)", 20, ASSENT_OP_ONE_PHASE);
+    assert_int_equal(call.result, ASSENT_RM_UNAVAILABLE);
+    expect_reason(driver, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_VANISHED,
+                  "all 1 connections are in work");
+    expect(driver, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_OK);
+    expect(driver, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_NOT_FOUND);
+    expect(driver, ASSENT_OP_ONE_PHASE, 1, ASSENT_RM_OK);
+    driver->parameters = parameters;
+}
+
 struct recovered {
     unsigned count;
     uint64_t mask;

@@ -51,6 +51,11 @@ void expect_work_prepares(struct driver *driver, unsigned n, const char *text);
 void expect_work_commits(struct driver *driver, unsigned n, const char *text);
 void expect_work_fails(struct driver *driver, unsigned n, const char *text, const char *reason);
 
+/* Of a database with a table kv, and with parameters for one session: a one-phase commit that finds
+ * it taken was never sent, so it is no hazard. It is a branch in work, which rolls back and leaves
+ * nothing. */
+void expect_without_a_session_no_commit(struct driver *driver, const char *alone);
+
 /* How many branches recover lists; *ret_mask gets bit n for branch n below 64. */
 unsigned driver_recover(struct driver *driver, uint64_t *ret_mask);
 /* Likewise of markers. */

@@ -359,32 +359,12 @@ static void a_branch_that_its_application_prepared_needs_its_marker(void **state
     expect(d, ASSENT_OP_EVIDENCE, 1, ASSENT_RM_WAS_COMMITTED);
 }
 
-/* Its one-phase commit was never sent, so it is no hazard: a branch in work, which rolls back and
- * leaves nothing here. */
 static void a_branch_that_got_no_session_has_not_committed(void **state)
 {
-    struct driver *d = *state;
-    struct assent_call call = {.id = driver_branch(2),
-                               .work = "INSERT INTO kv VALUES (2, 2)",
-                               .work_size = 28,
-                               .timeout_ms = 20,
-                               .no_reply = true,
-                               .next = ASSENT_OP_ONE_PHASE};
     char alone[600];
 
-    driver_close(d);
     snprintf(alone, sizeof(alone), "connections=1,%s", parameters);
-    d->parameters = alone;
-    driver_reopen(d);
-    expect_work(d, 1, "INSERT INTO kv VALUES (1, 1)");
-    assert_int_equal(driver_begin(d, 2), ASSENT_RM_OK);
-    d->ops->work(d->resource, &call);
-    assert_int_equal(call.result, ASSENT_RM_UNAVAILABLE);
-    expect_reason(d, ASSENT_OP_EVIDENCE, 2, ASSENT_RM_VANISHED, "all 1 connections are in work");
-    expect(d, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_OK);
-    expect(d, ASSENT_OP_ROLLBACK, 2, ASSENT_RM_NOT_FOUND);
-    expect(d, ASSENT_OP_ONE_PHASE, 1, ASSENT_RM_OK);
-    d->parameters = parameters;
+    expect_without_a_session_no_commit(*state, alone);
 }
 
 /* --- batches ---------------------------------------------------------------------------------- */
