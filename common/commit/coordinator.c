@@ -95,6 +95,10 @@ static void on_durable(struct step *s, const struct assent_coord_event *event)
         coord_tell(s, coord_outcome_of(m));
         return;
     case ASSENT_COORD_RECORD_OUTCOME:
+        if (m->outdated) {
+            coord_log_outcome(s);
+            return;
+        }
         if (!m->told)
             coord_tell(s, coord_outcome_of(m));
         coord_set_phase(s, ASSENT_COORD_ENDED);

@@ -88,6 +88,7 @@ struct assent_coord {
     enum assent_reason reason : 8;
     bool told : 1;                    /* REPLY was given */
     bool keyed : 1;                   /* an abort is on record before it is told */
+    bool outdated : 1;                /* the outcome's record that is on its way to disk */
     enum assent_decision learned : 8; /* from a participant, while a write was under way */
     uint8_t elections;                /* stood for, or asked in; back-off grows with them */
     struct assent_member member;      /* 3pc, from its pre-commit on */

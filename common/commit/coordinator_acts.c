@@ -226,12 +226,18 @@ void coord_tell(struct step *s, enum assent_outcome outcome)
     coord_act(s, ASSENT_COORD_ACT_REPLY);
 }
 
-void coord_end(struct step *s)
+void coord_log_outcome(struct step *s)
 {
+    s->m->outdated = false;
     if (s->m->told)
         s->m->outcome = coord_outcome_of(s->m);
-    coord_set_phase(s, ASSENT_COORD_ENDING);
     coord_log_record(s, ASSENT_COORD_RECORD_OUTCOME, false);
+}
+
+void coord_end(struct step *s)
+{
+    coord_set_phase(s, ASSENT_COORD_ENDING);
+    coord_log_outcome(s);
 }
 
 void coord_end_if_all_obeyed(struct step *s)

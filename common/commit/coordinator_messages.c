@@ -131,11 +131,39 @@ static void on_one_phase_ack(struct step *s, const struct assent_message *messag
     coord_end(s);
 }
 
+bool coord_is_plain(enum assent_branch_result result)
+{
+    return result == ASSENT_RESULT_NONE || result == ASSENT_RESULT_COMMITTED ||
+           result == ASSENT_RESULT_ABORTED;
+}
+
+/* Whether it is plain. */
+static bool take_result(struct step *s, const struct assent_message *message)
+{
+    struct assent_coord_branch *b = &s->m->branches[message->branch - 1];
+
+    b->result = coord_result_against(s->m->decision, message->result);
+    if (coord_is_plain(b->result))
+        return true;
+    coord_act(s, ASSENT_COORD_ACT_ALARM)->branch = message->branch;
+    return false;
+}
+
+/* From one that an abort had not reached: its branch was ended otherwise, and it says so once. */
+static void on_ack_while_ending(struct step *s, const struct assent_message *message)
+{
+    if (s->m->branches[message->branch - 1].result == ASSENT_RESULT_NONE &&
+        !take_result(s, message))
+        s->m->outdated = true;
+}
+
 static void on_ack(struct step *s, const struct assent_message *message)
 {
     struct assent_coord *m = s->m;
     struct assent_coord_branch *b = &m->branches[message->branch - 1];
 
+    if (m->phase == ASSENT_COORD_ENDING)
+        on_ack_while_ending(s, message);
     if (!coord_awaited(m, b) || message->result == ASSENT_RESULT_NONE)
         return;
     switch (m->phase) {
@@ -144,9 +172,7 @@ static void on_ack(struct step *s, const struct assent_message *message)
         return;
     case ASSENT_COORD_COMMITTING:
     case ASSENT_COORD_ABORTING:
-        b->result = coord_result_against(m->decision, message->result);
-        if (b->result != ASSENT_RESULT_COMMITTED && b->result != ASSENT_RESULT_ABORTED)
-            coord_act(s, ASSENT_COORD_ACT_ALARM)->branch = message->branch;
+        take_result(s, message);
         coord_end_if_all_obeyed(s);
         return;
     case ASSENT_COORD_ACTIVE:

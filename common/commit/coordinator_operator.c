@@ -101,12 +101,6 @@ static bool agrees(enum assent_decision decision, enum assent_branch_result resu
            (decision == ASSENT_DECISION_ABORT && result == ASSENT_RESULT_HEUR_ABORTED);
 }
 
-static bool is_plain(enum assent_branch_result result)
-{
-    return result == ASSENT_RESULT_NONE || result == ASSENT_RESULT_COMMITTED ||
-           result == ASSENT_RESULT_ABORTED;
-}
-
 static struct assent_coord_record without_record(const struct assent_message *message,
                                                  bool may_have_expired)
 {
@@ -132,7 +126,7 @@ enum assent_coord_late assent_coord_late_result(const struct assent_coord_record
     enum assent_branch_result result = coord_result_against(r.decision, message->result);
 
     if (message->kind != ASSENT_MSG_ACK || r.kind != ASSENT_COORD_RECORD_OUTCOME ||
-        message->branch == 0 || message->branch > ASSENT_BRANCHES_MAX || is_plain(result))
+        message->branch == 0 || message->branch > ASSENT_BRANCHES_MAX || coord_is_plain(result))
         return ASSENT_COORD_LATE_NOTHING;
     if (agrees(r.decision, result))
         return ASSENT_COORD_LATE_FORGET;

@@ -30,6 +30,7 @@ void coord_send_phase(struct step *s, uint32_t participant);
 bool coord_nobody_awaited(const struct assent_coord *m);
 enum assent_outcome coord_outcome_of(const struct assent_coord *m);
 void coord_tell(struct step *s, enum assent_outcome outcome);
+void coord_log_outcome(struct step *s);
 void coord_end(struct step *s);
 void coord_end_if_all_obeyed(struct step *s);
 void coord_schedule_retry(struct step *s);
@@ -53,6 +54,8 @@ bool coord_has_quorum_of_precommits(const struct assent_coord *m);
 void coord_resolve(struct step *s, enum assent_decision decision);
 
 /* coordinator_messages.c */
+/* As decided, or nothing yet. */
+bool coord_is_plain(enum assent_branch_result result);
 enum assent_branch_result coord_result_against(enum assent_decision decision,
                                                enum assent_branch_result result);
 void coord_on_message(struct step *s, const struct assent_message *message);

@@ -32,8 +32,7 @@ static void on_durable(struct step *s, enum assent_part_record_kind record)
         return;
     case ASSENT_PART_RECORD_RESULT:
         part_set_phase(s, ASSENT_PART_HEURISTIC);
-        if (m->ack_owed)
-            part_send_ack(s, m->result);
+        part_send_ack(s, m->result); /* unasked as well: the decision may have been a peer's */
         part_act(s, ASSENT_PART_ACT_ENDED);
         return;
     case ASSENT_PART_RECORD_DONE:

@@ -46,6 +46,14 @@ static bool may_block(const struct sim_world *w, uint32_t tx, uint32_t node)
     return t->protocol == ASSENT_2PC || t->termination == ASSENT_TERMINATION_COOPERATIVE;
 }
 
+/* What a person did there was nobody's decision. */
+static bool committed_by_decision(const struct sim_world *w, uint32_t node, uint32_t tx)
+{
+    const struct sim_branch *b = &w->parts[node].branches[tx];
+
+    return b->committed && !b->by_hand;
+}
+
 static void check_agreement(struct sim_world *w, uint32_t tx)
 {
     struct sim_tx *t = &w->txs[tx];
@@ -54,7 +62,7 @@ static void check_agreement(struct sim_world *w, uint32_t tx)
 
     for (uint32_t node = 1; node <= w->part_count; node++) {
         committed |=
-            w->parts[node].branches[tx].committed || w->parts[node].branches[tx].decided_commit;
+            committed_by_decision(w, node, tx) || w->parts[node].branches[tx].decided_commit;
         aborted |= w->parts[node].branches[tx].decided_abort;
     }
     if (!committed || !aborted || t->split || (t->restored && w->accepted))
@@ -74,7 +82,7 @@ static void check_validity(struct sim_world *w, uint32_t tx)
     bool committed = t->told_committed;
 
     for (uint32_t node = 1; node <= w->part_count; node++)
-        committed |= w->parts[node].branches[tx].committed;
+        committed |= committed_by_decision(w, node, tx);
     for (uint32_t i = 0; committed && i < t->branch_count; i++) {
         const struct sim_branch *b = &w->parts[t->participants[i]].branches[tx];
 
@@ -152,7 +160,7 @@ static void check_branch_end(struct sim_world *w, uint32_t tx, uint32_t node,
         sim_violation(w, tx, "AC5: a branch has not reached the decision");
     if (b->rm != SIM_RM_NONE && !in_doubt(w, node, tx))
         sim_violation(w, tx, "AC5: a branch is left in the resource manager");
-    if (w->nodes[0].gone || w->txs[tx].restored)
+    if (w->nodes[0].gone || w->txs[tx].restored || b->by_hand_unseen)
         return;
     if (outcome == ASSENT_OUTCOME_COMMITTED && b->writes && !b->committed)
         sim_violation(w, tx, "AC1: committed, but a branch that wrote has not");
@@ -169,6 +177,15 @@ static bool any_aborted(const struct sim_world *w, uint32_t tx)
     return aborted;
 }
 
+static bool any_by_hand(const struct sim_world *w, uint32_t tx)
+{
+    bool by_hand = false;
+
+    for (uint32_t node = 1; node <= w->part_count; node++)
+        by_hand |= w->parts[node].branches[tx].by_hand;
+    return by_hand;
+}
+
 static void check_coordinator_end(struct sim_world *w, uint32_t tx, enum assent_outcome outcome)
 {
     struct sim_tx *t = &w->txs[tx];
@@ -182,6 +199,8 @@ static void check_coordinator_end(struct sim_world *w, uint32_t tx, enum assent_
             sim_violation(w, tx, "what a restored log has lost is contradicted, and not shown");
         return;
     }
+    if (any_by_hand(w, tx))
+        return; /* it may be mixed, or mended: what each branch did is compared */
     if (t->split && outcome != ASSENT_OUTCOME_MIXED)
         sim_violation(w, tx, "a split is not shown as mixed");
     if (!t->split && ((t->told_committed && outcome != ASSENT_OUTCOME_COMMITTED) ||
@@ -193,7 +212,7 @@ static void check_tx_end(struct sim_world *w, uint32_t tx)
 {
     struct sim_tx *t = &w->txs[tx];
     enum assent_outcome outcome = asked(t);
-    bool refused = t->will_roll_back || t->may_be_resolved;
+    bool refused = t->will_roll_back || t->may_be_resolved || any_by_hand(w, tx);
 
     count_blocked(w, tx);
     if (w->options->cell != SIM_CELL_NONE)
@@ -215,6 +234,6 @@ void sim_check_end(struct sim_world *w)
     for (uint32_t tx = 0; tx < w->tx_count; tx++)
         if (w->txs[tx].begun)
             check_tx_end(w, tx);
-    if (w->alarms > 0 && w->splits == 0 && !w->restored)
+    if (w->alarms > 0 && w->splits == 0 && !w->restored && w->probes[SIM_PROBE_BY_HAND] == 0)
         sim_violation(w, 0, "an alarm was raised although nothing was split");
 }

@@ -44,8 +44,10 @@ static void heal(struct sim_world *w)
     w->nodes[0].kill_in = 0;
     sim_trace(w, "from here on nothing fails");
     sim_join(w);
+    /* Not where nothing broke: nobody may count on being asked again. */
     for (uint32_t node = 1; node <= w->part_count; node++)
-        (void)sim_schedule(w, sim_below(w, 100), SIM_EV_CONNECT, node, 0);
+        if ((w->lost >> node & 1) != 0)
+            (void)sim_schedule(w, sim_below(w, 100), SIM_EV_CONNECT, node, 0);
 }
 
 /* Most events are about one transaction. */
@@ -73,6 +75,7 @@ bool sim_run(struct sim_world *w, uint64_t seed, struct sim_totals *totals)
         if (event->kind == SIM_EV_CUT || event->kind == SIM_EV_JOIN)
             sim_network_event(w, event);
         else if (event->kind == SIM_EV_CONNECT) {
+            w->lost &= ~(1u << event->node);
             sim_coordinator_event(w, event);
             sim_participant_event(w, event);
         } else if (event->node == 0) {

@@ -93,6 +93,8 @@ void sim_send(struct sim_world *w, uint32_t from, uint32_t to, uint32_t tx,
         copies = 2;
     if (copies == 0) {
         sim_trace(w, "  lost");
+        if (from == 0 || to == 0)
+            w->lost |= 1u << (from + to);
         return;
     }
     frame.tx = tx;

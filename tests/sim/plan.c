@@ -108,16 +108,20 @@ static void plan_restore(struct sim_world *w)
 static void plan_later(struct sim_world *w, uint64_t seed)
 {
     uint64_t rng = ~seed;
-    bool restores = assent_rng_below(&rng, 16) == 0, releases;
+    bool restores = assent_rng_below(&rng, 16) == 0, releases, by_hand;
 
     w->rms_tell = assent_rng_below(&rng, 16) == 0;
     releases = assent_rng_below(&rng, 16) == 0;
+    by_hand = assent_rng_below(&rng, 16) == 0;
     if (restores && (w->options->faults & SIM_RESTORE) != 0) {
         w->faults |= SIM_RESTORE;
         plan_restore(w);
     }
     if (releases)
         (void)sim_schedule(w, sim_heal_ms + 9000, SIM_EV_RELEASE, 0, 0);
+    for (uint32_t tx = 0; by_hand && tx < w->tx_count; tx++)
+        (void)sim_schedule(w, sim_below(w, 6000), SIM_EV_BY_HAND,
+                           w->txs[tx].participants[sim_below(w, w->txs[tx].branch_count)], tx);
 }
 
 static void draw_nodes(struct sim_world *w)

@@ -83,7 +83,9 @@ enum sim_fault {
     X(CLOSED_COMMIT, "a restored log told a commit to one that had forgotten it")                  \
     X(FORCED, "a person had to find out what a restored log could not")                            \
     X(RM_CAME_BACK, "a resource manager came back before the next try")                            \
-    X(RELEASED, "a person had seen to a heuristic branch, and it was released")
+    X(RELEASED, "a person had seen to a heuristic branch, and it was released")                    \
+    X(BY_HAND, "a person ended a branch in doubt at its resource manager")                         \
+    X(BY_HAND_PEER, "a peer told the decision for a branch that a person had ended")
 
 enum sim_probe {
 #define X(name, text) SIM_PROBE_##name,
@@ -114,6 +116,8 @@ struct sim_branch {
     bool own;                 /* its application works past the agent, and prepares it itself */
     bool own_late;            /* perhaps after it has asked to commit, or never */
     bool barred;              /* evidence has said for good that it did not commit */
+    bool by_hand;             /* a person has ended it at the RM */
+    bool by_hand_unseen;      /* and its agent, which had no record of it, died before it knew */
     /* for the checker, over all lives */
     bool was_prepared, voted_yes, committed, decided_commit, decided_abort;
     uint64_t doubt_ms; /* true time of the yes vote; decided_ms of the decision; 0: not */
@@ -176,6 +180,7 @@ enum sim_event_kind {
     SIM_EV_ACCEPT,  /* a person accepts what was lost */
     SIM_EV_FORCE,   /* and decides what nobody can know any more */
     SIM_EV_RELEASE, /* a person has seen to what is mixed or a hazard */
+    SIM_EV_BY_HAND, /* a person ends a branch at its RM, past its agent */
     SIM_EV_RM_UP,   /* a participant notices that its RM answers again */
 };
 
@@ -240,6 +245,7 @@ struct sim_world {
     struct sim_node nodes[SIM_NODES_MAX];
     uint32_t cut[SIM_NODES_MAX]; /* bit: nothing gets there */
     uint64_t clogged_until[SIM_NODES_MAX][SIM_NODES_MAX];
+    uint32_t lost;                 /* bit: its link with the coordinator lost something */
     uint32_t majority;             /* nodes of the larger part, in a cell */
     uint64_t cut_at_message, sent; /* in a cell */
     uint32_t cell_cut[SIM_NODES_MAX];
@@ -344,6 +350,7 @@ void sim_rm_event(struct sim_world *w, struct sim_event *event);
 void sim_rm_effect(struct sim_world *w, struct sim_event *event);
 /* The application's own session; no fault of the agent touches it. */
 void sim_rm_own(struct sim_world *w, uint32_t node, uint32_t tx);
+void sim_rm_by_hand(struct sim_world *w, uint32_t node, uint32_t tx);
 
 /* checker.c: AC1 to AC5 */
 void sim_check(struct sim_world *w, uint32_t tx);

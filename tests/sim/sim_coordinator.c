@@ -320,6 +320,7 @@ void sim_coordinator_event(struct sim_world *w, struct sim_event *event)
     case SIM_EV_CUT:
     case SIM_EV_JOIN:
     case SIM_EV_RM_UP:
+    case SIM_EV_BY_HAND:
         break;
     }
 }

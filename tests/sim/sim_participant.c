@@ -192,6 +192,9 @@ static void probe(struct sim_world *w, const struct assent_part *before,
         sim_probe(w, SIM_PROBE_RM_CAME_BACK);
     if (after->released && !before->released)
         sim_probe(w, SIM_PROBE_RELEASED);
+    if (event->kind == ASSENT_PART_EV_DURABLE && event->record == ASSENT_PART_RECORD_RESULT &&
+        !before->ack_owed)
+        sim_probe(w, SIM_PROBE_BY_HAND_PEER);
 }
 
 static void step(struct sim_world *w, uint32_t node, uint32_t tx, struct assent_part_event event)
@@ -407,6 +410,9 @@ void sim_participant_event(struct sim_world *w, struct sim_event *event)
         break;
     case SIM_EV_OWN:
         sim_rm_own(w, event->node, event->tx);
+        break;
+    case SIM_EV_BY_HAND:
+        sim_rm_by_hand(w, event->node, event->tx);
         break;
     case SIM_EV_SCAN:
         scan(w, event->node);

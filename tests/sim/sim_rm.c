@@ -98,6 +98,21 @@ void sim_rm_own(struct sim_world *w, uint32_t node, uint32_t tx)
     w->rm_synced[node]++;
 }
 
+/* Before its agent is told a decision, and where that remembers it. */
+void sim_rm_by_hand(struct sim_world *w, uint32_t node, uint32_t tx)
+{
+    struct sim_branch *b = &w->parts[node].branches[tx];
+
+    if (b->rm != SIM_RM_PREPARED || !b->voted_yes ||
+        !(b->record.size > 0 || (w->nodes[node].up && b->known)))
+        return;
+    sim_probe(w, SIM_PROBE_BY_HAND);
+    b->by_hand = true;
+    b->rm = SIM_RM_NONE;
+    b->marker = b->committed = sim_below(w, 2) == 0;
+    sim_trace(w, "rm %u tx%u: %s by hand", node, tx, b->committed ? "committed" : "rolled back");
+}
+
 void sim_rm_effect(struct sim_world *w, struct sim_event *event)
 {
     struct sim_branch *b = &w->parts[event->node].branches[event->tx];

@@ -335,6 +335,7 @@ void sim_crash(struct sim_world *w, uint32_t node)
             w->txs[tx].armed_ms = SIM_NEVER;
             continue;
         }
+        b->by_hand_unseen |= b->by_hand && b->record.size == 0;
         b->known = false;
         b->deleting = false;
         b->armed_ms = SIM_NEVER;

@@ -493,6 +493,28 @@ static void abort_delivery_ends_and_leaves_the_rest_to_presumption(void **state)
     assert_true(logs(ASSENT_COORD_RECORD_OUTCOME, false));
 }
 
+/* It is said once: with nobody to take it, it would be seen after the next connect only. */
+static void a_contradiction_while_the_outcome_is_written_is_written_after_it(void **state)
+{
+    (void)state; /* edge cases 22, 23 */
+    begin(ASSENT_2PC, 2);
+    step((struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK,
+                                     .reason = ASSENT_REASON_REQUESTED});
+    ack(1, ASSENT_RESULT_ABORTED);
+    for (int i = 0; i < 1000 && m.phase == ASSENT_COORD_ABORTING; i++)
+        timer_at(m.timer_ms);
+    ack(1, ASSENT_RESULT_ABORTED);
+    ack(2, ASSENT_RESULT_HEUR_COMMITTED);
+    assert_int_equal(count(ASSENT_COORD_ACT_ALARM), 1);
+    assert_false(logs(ASSENT_COORD_RECORD_OUTCOME, false)); /* one is under way */
+    durable(ASSENT_COORD_RECORD_OUTCOME);
+    assert_int_equal(m.phase, ASSENT_COORD_ENDING);
+    assert_int_equal(m.outcome, ASSENT_OUTCOME_MIXED);
+    assert_true(logs(ASSENT_COORD_RECORD_OUTCOME, false));
+    durable(ASSENT_COORD_RECORD_OUTCOME);
+    assert_int_equal(m.phase, ASSENT_COORD_ENDED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +543,7 @@ int main(void)
         cmocka_unit_test(a_key_without_branches_is_told_with_its_outcome),
         cmocka_unit_test(an_unknown_transaction_is_presumed_aborted_only_to_those_who_ask),
         cmocka_unit_test(abort_delivery_ends_and_leaves_the_rest_to_presumption),
+        cmocka_unit_test(a_contradiction_while_the_outcome_is_written_is_written_after_it),
     };
 
     return cmocka_run_group_tests_name("coordinator machine", tests, NULL, NULL);

@@ -215,6 +215,25 @@ static void a_decision_under_way_is_told_to_nobody(void **state)
     assert_int_equal(sends(ASSENT_MSG_ABORT)->to, 3);
 }
 
+/* A peer has told the decision; the coordinator presumes it, and asks for nothing. */
+static void what_a_person_did_is_told_unasked(void **state)
+{
+    const struct assent_part_action *ack;
+
+    (void)state; /* edge cases 22, 23 */
+    vote(ASSENT_RM_OK);
+    hear(2, ASSENT_MSG_ABORT);
+    durable(ASSENT_PART_RECORD_DECIDED);
+    step((struct assent_part_event){.kind = ASSENT_PART_EV_RM,
+                                    .operation = ASSENT_OP_ROLLBACK,
+                                    .result = ASSENT_RM_HEUR_COMMITTED});
+    assert_true(logs(ASSENT_PART_RECORD_RESULT));
+    durable(ASSENT_PART_RECORD_RESULT);
+    ack = sends(ASSENT_MSG_ACK);
+    assert_non_null(ack);
+    assert_int_equal(ack->message.result, ASSENT_RESULT_HEUR_COMMITTED);
+}
+
 static void who_has_not_voted_refuses_for_good_and_durably(void **state)
 {
     (void)state;
@@ -512,6 +531,7 @@ int main(void)
         cmocka_unit_test_setup(a_candidate_asks_proposes_and_decides_in_turn, fresh),
         cmocka_unit_test_setup(while_it_writes_it_hears_nothing_but_decisions, fresh),
         cmocka_unit_test_setup(a_decision_under_way_is_told_to_nobody, fresh),
+        cmocka_unit_test_setup(what_a_person_did_is_told_unasked, fresh),
         cmocka_unit_test_setup(who_has_not_voted_refuses_for_good_and_durably, fresh),
         cmocka_unit_test_setup(a_later_life_answers_for_a_3pc_and_not_for_a_2pc, fresh),
         cmocka_unit_test_setup(who_has_forgotten_is_silent, fresh),
