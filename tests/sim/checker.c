@@ -11,6 +11,7 @@
  */
 #include <stdlib.h>
 
+#include "gtrid.h"
 #include "sim.h"
 
 static bool may_split(const struct sim_world *w, const struct sim_tx *tx)
@@ -36,7 +37,7 @@ static bool may_block(const struct sim_world *w, uint32_t tx, uint32_t node)
 
     if (!w->nodes[0].gone)
         return false;
-    if (t->restored && w->lost_below != 0)
+    if (assent_gtrid_incarnation(&t->gtrid) < w->lost_below)
         return true;
     if (w->parts[node].branches[tx].own && w->parts[node].branches[tx].machine.branch_count == 0)
         return true;

@@ -102,7 +102,8 @@ static void plan_restore(struct sim_world *w)
     (void)sim_schedule(w, copy_ms, SIM_EV_COPY, 0, 0);
     (void)sim_schedule(w, copy_ms + sim_below(w, 1000), SIM_EV_RESTORE, 0, 0);
     (void)sim_schedule(w, sim_heal_ms + 7000, SIM_EV_ACCEPT, 0, 0);
-    (void)sim_schedule(w, sim_heal_ms + 60000, SIM_EV_FORCE, 0, 0);
+    for (uint64_t i = 0; i < 5; i++) /* "in a moment", it may be told */
+        (void)sim_schedule(w, sim_heal_ms + 60000 + 700 * i, SIM_EV_FORCE, 0, 0);
 }
 
 static void plan_later(struct sim_world *w, uint64_t seed)

@@ -379,8 +379,9 @@ void sim_participants_accepted(struct sim_world *w)
         for (uint32_t tx = 0; tx < w->tx_count; tx++) {
             const struct sim_branch *b = &w->parts[node].branches[tx];
 
-            w->txs[tx].witnessed |=
-                b->known && b->machine.decision == ASSENT_DECISION_COMMIT && !b->machine.closed;
+            /* One that did not obey says what it did, whatever it was told. */
+            w->txs[tx].witnessed |= b->known && b->machine.decision == ASSENT_DECISION_COMMIT &&
+                                    !b->machine.closed && b->machine.phase != ASSENT_PART_HEURISTIC;
         }
         step_all(w, node, ASSENT_PART_EV_ACCEPTED);
     }
