@@ -136,7 +136,7 @@ fi
 stage build-gcc build gcc gcc
 stage build-asan build asan clang -Db_sanitize=address,undefined -Db_lundef=false
 stage build-tsan build tsan clang -Db_sanitize=thread -Db_lundef=false
-stage build-release build release gcc -Dbuildtype=release -Dcrash_points=false -Dtests=false
+stage build-release build release gcc -Dbuildtype=release -Db_lto=true -Dcrash_points=false -Dtests=false
 
 stage unit-gcc unit gcc
 stage unit-asan unit asan
