@@ -23,7 +23,7 @@ static void check_send(struct sim_world *w, uint32_t tx, struct sim_branch *b,
                        const struct assent_message *message)
 {
     if (message->kind == ASSENT_MSG_ACK && message->result == ASSENT_RESULT_COMMITTED &&
-        b->writes && !b->committed && !w->txs[tx].split)
+        b->writes && !b->committed && !b->by_hand && !w->txs[tx].split)
         sim_violation(w, tx, "a commit was acknowledged before the resource manager had obeyed");
     if (message->kind != ASSENT_MSG_VOTE)
         return;
