@@ -81,8 +81,10 @@ struct kv_branch {
 struct kv_locks {
     pthread_mutex_t mutex; /* guards all below */
     struct kv_lock *table; /* by key */
-    struct kv_hold *holds; /* of all branches */
+    struct kv_hold *holds; /* of all branches, but for the first one of each */
     struct assent_pool lock_pool, hold_pool;
+    struct kv_lock *no_lock; /* never granted, as the next one */
+    struct kv_hold no_hold;
 };
 
 struct kv {
@@ -131,6 +133,7 @@ ASSENT_CHECKED int kv_lock(struct kv_locks *locks, struct kv_branch *branch, con
 /* Frees all holds of these branches (NULL is allowed) and lets those who wait for them go on. */
 void kv_unlock_all(struct kv_locks *locks, struct kv_branch **branches, size_t count);
 const char *kv_hold_key(const struct kv_hold *hold, size_t *ret_size);
+void kv_hold_fetch_key(const struct kv_hold *hold);
 /* Room for a value of so many bytes, which the caller writes; NULL: no memory, and the value that
  * was there still is. The value that was there must not be what is written. */
 char *kv_hold_value(struct kv_hold *hold, size_t size);

@@ -14,6 +14,12 @@
 
 #include "runtime.h"
 
+/* uthash lets ten share a bucket before it grows, and each of them is a miss of the cache. */
+#undef HASH_INITIAL_NUM_BUCKETS
+#define HASH_INITIAL_NUM_BUCKETS 8192U
+#undef HASH_INITIAL_NUM_BUCKETS_LOG2
+#define HASH_INITIAL_NUM_BUCKETS_LOG2 13U
+
 struct waiter {
     struct kv_hold *hold;
     enum kv_mode mode;
@@ -31,36 +37,11 @@ struct kv_lock {
     char key[KV_KEY_MAX];
 };
 
-int kv_locks_init(struct kv_locks *locks)
+static struct kv_lock *add_lock(struct kv_locks *locks, const char *key, size_t key_size)
 {
-    locks->table = NULL;
-    locks->holds = NULL;
-    assent_pool_init(&locks->lock_pool, sizeof(struct kv_lock), offsetof(struct kv_lock, key));
-    assent_pool_init(&locks->hold_pool, sizeof(struct kv_hold), sizeof(struct kv_hold));
-    return pthread_mutex_init(&locks->mutex, NULL) == 0 ? 0 : ASSENT_E_NOMEM;
-}
+    struct kv_lock *lock = assent_pool_take(&locks->lock_pool);
 
-void kv_locks_fini(struct kv_locks *locks)
-{
-    assent_pool_fini(&locks->lock_pool);
-    assent_pool_fini(&locks->hold_pool);
-    pthread_mutex_destroy(&locks->mutex);
-}
-
-const char *kv_hold_key(const struct kv_hold *hold, size_t *ret_size)
-{
-    *ret_size = hold->id.lock->key_size;
-    return hold->id.lock->key;
-}
-
-static struct kv_lock *get_lock(struct kv_locks *locks, const char *key, size_t key_size)
-{
-    struct kv_lock *lock;
-
-    HASH_FIND(hh, locks->table, key, key_size, lock);
-    if (lock != NULL)
-        return lock;
-    if ((lock = assent_pool_take(&locks->lock_pool)) == NULL)
+    if (lock == NULL)
         return NULL;
     LIST_INIT(&lock->holds);
     TAILQ_INIT(&lock->waiters);
@@ -72,6 +53,55 @@ static struct kv_lock *get_lock(struct kv_locks *locks, const char *key, size_t 
         return NULL;
     }
     return lock;
+}
+
+void kv_locks_fini(struct kv_locks *locks)
+{
+    if (locks->no_lock != NULL) {
+        HASH_DEL(locks->table, locks->no_lock);
+        assent_pool_give(&locks->lock_pool, locks->no_lock);
+    }
+    if (locks->no_hold.hh.tbl != NULL)
+        HASH_DEL(locks->holds, &locks->no_hold);
+    assent_pool_fini(&locks->lock_pool);
+    assent_pool_fini(&locks->hold_pool);
+    pthread_mutex_destroy(&locks->mutex);
+}
+
+int kv_locks_init(struct kv_locks *locks)
+{
+    *locks = (struct kv_locks){.table = NULL};
+    assent_pool_init(&locks->lock_pool, sizeof(struct kv_lock), offsetof(struct kv_lock, key));
+    assent_pool_init(&locks->hold_pool, sizeof(struct kv_hold), sizeof(struct kv_hold));
+    if (pthread_mutex_init(&locks->mutex, NULL) != 0)
+        return ASSENT_E_NOMEM;
+    /* Of no key and of no branch. With these the tables are never empty, so their indexes stay. */
+    locks->no_lock = add_lock(locks, "", 0);
+    HASH_ADD(hh, locks->holds, id, sizeof(locks->no_hold.id), &locks->no_hold);
+    if (locks->no_lock != NULL && locks->no_hold.hh.tbl != NULL)
+        return 0;
+    kv_locks_fini(locks);
+    return ASSENT_E_NOMEM;
+}
+
+const char *kv_hold_key(const struct kv_hold *hold, size_t *ret_size)
+{
+    *ret_size = hold->id.lock->key_size;
+    return hold->id.lock->key;
+}
+
+void kv_hold_fetch_key(const struct kv_hold *hold)
+{
+    __builtin_prefetch(&hold->id.lock->key_size);
+    __builtin_prefetch(hold->id.lock);
+}
+
+static struct kv_lock *get_lock(struct kv_locks *locks, const char *key, size_t key_size)
+{
+    struct kv_lock *lock;
+
+    HASH_FIND(hh, locks->table, key, key_size, lock);
+    return lock != NULL ? lock : add_lock(locks, key, key_size);
 }
 
 static void drop_if_unused(struct kv_locks *locks, struct kv_lock *lock)
@@ -196,11 +226,13 @@ static struct kv_hold *held(struct kv_locks *locks, struct kv_branch *branch, co
                             size_t key_size)
 {
     struct kv_hold_id id = {.branch = branch};
-    struct kv_hold *hold;
+    struct kv_hold *hold = STAILQ_FIRST(&branch->holds);
 
-    HASH_FIND(hh, locks->table, key, key_size, id.lock);
-    if (id.lock == NULL)
+    if (hold == NULL)
         return NULL;
+    HASH_FIND(hh, locks->table, key, key_size, id.lock);
+    if (id.lock == NULL || hold->id.lock == id.lock)
+        return id.lock == NULL ? NULL : hold;
     HASH_FIND(hh, locks->holds, &id, sizeof(id), hold);
     return hold;
 }
@@ -223,10 +255,12 @@ static int lock_new(struct kv_locks *locks, struct kv_branch *branch, const char
         assent_pool_give(&locks->hold_pool, hold);
         return r;
     }
-    HASH_ADD(hh, locks->holds, id, sizeof(hold->id), hold);
-    if (hold->hh.tbl == NULL) {
-        release(locks, hold);
-        return ASSENT_E_NOMEM;
+    if (!STAILQ_EMPTY(&branch->holds)) { /* the first one is found without */
+        HASH_ADD(hh, locks->holds, id, sizeof(hold->id), hold);
+        if (hold->hh.tbl == NULL) {
+            release(locks, hold);
+            return ASSENT_E_NOMEM;
+        }
     }
     STAILQ_INSERT_TAIL(&branch->holds, hold, of_branch);
     branch->bytes += key_size + KV_HOLD_BYTES;
@@ -240,8 +274,9 @@ int kv_lock(struct kv_locks *locks, struct kv_branch *branch, const char *key, s
     struct waiter waiter = {.mode = mode};
     int r = 0;
 
+    ASSENT_ASSERT(key_size > 0);
     pthread_mutex_lock(&locks->mutex);
-    waiter.hold = STAILQ_EMPTY(&branch->holds) ? NULL : held(locks, branch, key, key_size);
+    waiter.hold = held(locks, branch, key, key_size);
     if (waiter.hold == NULL)
         r = lock_new(locks, branch, key, key_size, &waiter, wait_ms, ret_holder);
     else if (waiter.hold->mode < mode)
@@ -260,7 +295,8 @@ void kv_unlock_all(struct kv_locks *locks, struct kv_branch **branches, size_t c
     for (size_t i = 0; i < count; i++) {
         while (branches[i] != NULL && (hold = STAILQ_FIRST(&branches[i]->holds)) != NULL) {
             STAILQ_REMOVE_HEAD(&branches[i]->holds, of_branch);
-            HASH_DEL(locks->holds, hold);
+            if (hold->hh.tbl != NULL)
+                HASH_DEL(locks->holds, hold);
             release(locks, hold);
         }
     }

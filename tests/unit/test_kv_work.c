@@ -90,6 +90,16 @@ static void empty_work_and_empty_lines_do_nothing(void **state)
     expect(d, ASSENT_OP_PREPARE, 1, ASSENT_RM_READ_ONLY);
 }
 
+static void the_last_write_of_each_key_stands(void **state)
+{
+    struct driver *d = *state;
+
+    expect_work_commits(d, 1, "put a 1\nput b 2\nput c 3\nput b 4\nput a 5\nput c 6");
+    expect_query(d, "get a", "{\"key\":\"a\",\"value\":\"5\"}");
+    expect_query(d, "get b", "{\"key\":\"b\",\"value\":\"4\"}");
+    expect_query(d, "get c", "{\"key\":\"c\",\"value\":\"6\"}");
+}
+
 static void text_of_any_language_round_trips(void **state)
 {
     struct driver *d = *state;
@@ -352,6 +362,7 @@ int main(void)
         TEST(committed_values_are_seen_by_the_next),
         TEST(rolled_back_writes_are_never_seen),
         TEST(empty_work_and_empty_lines_do_nothing),
+        TEST(the_last_write_of_each_key_stands),
         TEST(text_of_any_language_round_trips),
         TEST(work_that_fails_says_why),
         TEST(a_failed_branch_can_only_roll_back),
