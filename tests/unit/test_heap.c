@@ -1,4 +1,4 @@
-/* test_heap.c: memory that one burst of messages has used is there for the next, and in huge pages. */
+/* test_heap.c: memory that one burst of messages has used is there for the next; huge pages. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
