@@ -120,9 +120,12 @@ static void plan_later(struct sim_world *w, uint64_t seed)
     }
     if (releases)
         (void)sim_schedule(w, sim_heal_ms + 9000, SIM_EV_RELEASE, 0, 0);
-    for (uint32_t tx = 0; by_hand && tx < w->tx_count; tx++)
-        (void)sim_schedule(w, sim_below(w, 6000), SIM_EV_BY_HAND,
-                           w->txs[tx].participants[sim_below(w, w->txs[tx].branch_count)], tx);
+    for (uint32_t tx = 0; by_hand && tx < w->tx_count; tx++) {
+        uint64_t branch = sim_below(w, w->txs[tx].branch_count);
+
+        (void)sim_schedule(w, sim_below(w, 6000), SIM_EV_BY_HAND, w->txs[tx].participants[branch],
+                           tx);
+    }
 }
 
 static void draw_nodes(struct sim_world *w)
