@@ -162,8 +162,10 @@ static void on_ack(struct step *s, const struct assent_message *message)
     struct assent_coord *m = s->m;
     struct assent_coord_branch *b = &m->branches[message->branch - 1];
 
-    if (m->phase == ASSENT_COORD_ENDING)
+    if (m->phase == ASSENT_COORD_ENDING) {
         on_ack_while_ending(s, message);
+        return;
+    }
     if (!coord_awaited(m, b) || message->result == ASSENT_RESULT_NONE)
         return;
     switch (m->phase) {
@@ -172,7 +174,7 @@ static void on_ack(struct step *s, const struct assent_message *message)
         return;
     case ASSENT_COORD_COMMITTING:
     case ASSENT_COORD_ABORTING:
-        take_result(s, message);
+        (void)take_result(s, message);
         coord_end_if_all_obeyed(s);
         return;
     case ASSENT_COORD_ACTIVE:

@@ -49,11 +49,11 @@ void assent_wall_format(uint64_t wall_ms, char text[25]);
 /* Kernel randomness; stops the process if there is none. */
 void assent_random_bytes(void *buffer, size_t size);
 
-/* For programs, at their start: up to 64 MiB of freed memory stay for the next messages. Else glibc
- * gives the top of the heap back after each large message, and has it faulted in for the next one:
- * with 64 KiB of work for each branch, a quarter of the coordinator's time. And the first 64 MiB of
- * the heap ask for huge pages: transactions are looked at in no order, and in a virtual machine a
- * miss of the TLB costs more than the look. */
+/* For programs, at their start: up to 128 MiB of freed memory stay for the next messages. Else
+ * glibc gives the top of the heap back after each large message, and has it faulted in for the next
+ * one: with 64 KiB of work for each branch, a quarter of the coordinator's time. And the first 64
+ * MiB of the heap ask for huge pages: transactions are looked at in no order, and in a virtual
+ * machine a miss of the TLB costs more than the look. */
 void assent_heap_keep(void);
 
 /* Logs the event at ERROR and ends the process with _exit(status) at once: nothing buffered is
