@@ -480,15 +480,21 @@ static void an_unknown_transaction_is_presumed_aborted_only_to_those_who_ask(voi
     assert_int_equal(acts.count, 0);
 }
 
-static void abort_delivery_ends_and_leaves_the_rest_to_presumption(void **state)
+/* The second branch does not answer. */
+static void abort_until_given_up(void)
 {
-    (void)state;
     begin(ASSENT_2PC, 2);
     step((struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK,
                                      .reason = ASSENT_REASON_REQUESTED});
     ack(1, ASSENT_RESULT_ABORTED);
     for (int i = 0; i < 1000 && m.phase == ASSENT_COORD_ABORTING; i++)
         timer_at(m.timer_ms);
+}
+
+static void abort_delivery_ends_and_leaves_the_rest_to_presumption(void **state)
+{
+    (void)state;
+    abort_until_given_up();
     assert_int_equal(m.phase, ASSENT_COORD_ENDING);
     assert_true(logs(ASSENT_COORD_RECORD_OUTCOME, false));
 }
@@ -497,12 +503,7 @@ static void abort_delivery_ends_and_leaves_the_rest_to_presumption(void **state)
 static void a_contradiction_while_the_outcome_is_written_is_written_after_it(void **state)
 {
     (void)state; /* edge cases 22, 23 */
-    begin(ASSENT_2PC, 2);
-    step((struct assent_coord_event){.kind = ASSENT_COORD_EV_ROLLBACK,
-                                     .reason = ASSENT_REASON_REQUESTED});
-    ack(1, ASSENT_RESULT_ABORTED);
-    for (int i = 0; i < 1000 && m.phase == ASSENT_COORD_ABORTING; i++)
-        timer_at(m.timer_ms);
+    abort_until_given_up();
     ack(1, ASSENT_RESULT_ABORTED);
     ack(2, ASSENT_RESULT_HEUR_COMMITTED);
     assert_int_equal(count(ASSENT_COORD_ACT_ALARM), 1);
