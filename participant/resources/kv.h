@@ -133,6 +133,7 @@ ASSENT_CHECKED int kv_lock(struct kv_locks *locks, struct kv_branch *branch, con
 /* Frees all holds of these branches (NULL is allowed) and lets those who wait for them go on. */
 void kv_unlock_all(struct kv_locks *locks, struct kv_branch **branches, size_t count);
 const char *kv_hold_key(const struct kv_hold *hold, size_t *ret_size);
+/* Has the key brought near, for who looks at it soon. */
 void kv_hold_fetch_key(const struct kv_hold *hold);
 /* Room for a value of so many bytes, which the caller writes; NULL: no memory, and the value that
  * was there still is. The value that was there must not be what is written. */
