@@ -122,6 +122,15 @@ void client_unknown_result(const struct assent_gtrid *gtrid, struct assent_resul
         ret_result->gtrid = *gtrid;
 }
 
+/* The codec has checked that it fits. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+    size_t length = strlen(from);
+
+    ASSENT_ASSERT(length < size);
+    memcpy(to, from, length + 1);
+}
+
 void client_take_result(const struct assent_wire *wire, struct assent_result *ret_result)
 {
     *ret_result = (struct assent_result){
@@ -129,9 +138,8 @@ void client_take_result(const struct assent_wire *wire, struct assent_result *re
         .outcome = wire->u.result.outcome,
         .ended = wire->u.result.ended,
     };
-    /* The codec has checked that both fit. */
-    snprintf(ret_result->phase, sizeof(ret_result->phase), "%s", wire->u.result.phase);
-    snprintf(ret_result->reason, sizeof(ret_result->reason), "%s", wire->u.result.reason);
+    copy_text(ret_result->phase, sizeof(ret_result->phase), wire->u.result.phase);
+    copy_text(ret_result->reason, sizeof(ret_result->reason), wire->u.result.reason);
 }
 
 /* Hands a finished request to the caller who submitted it. */

@@ -10,7 +10,6 @@
 /* What the logs have room for. */
 #define SECONDS_MAX        5
 #define WARMUP_SECONDS_MAX 1
-#define TICK_US            200 /* open loop: as in load.c */
 
 struct client {
     const struct ideal_run *run;
@@ -84,7 +83,7 @@ static int turns(struct client *client, uint64_t us)
     while (assent_now_us() < end_us && !bench_interrupted) {
         if (is_open(client))
             begin_due(client);
-        if (!ideal_loop_turn(client->loop, is_open(client) ? TICK_US : (int64_t)us))
+        if (!ideal_loop_turn(client->loop, is_open(client) ? BENCH_TICK_US : (int64_t)us))
             return -1;
     }
     return 0;
