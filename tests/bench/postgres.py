@@ -4,9 +4,10 @@ commit itself with the same statements, measured in one run, in turns. The clien
 decision if it dies, which nobody can recover from; client-logged makes it durable first.
 
   ASSENT_BUILD=build-release tests/bench/postgres.py [--seconds S] [--rounds N] [--clients N,...]
+      [--together]
 
-Starts a PostgreSQL server (fsync on), a coordinator and two agents in temporary directories. Each
-figure is the median over the rounds; the ratio is the median of the rounds' own ratios.
+Starts a PostgreSQL server (fsync on), a coordinator and two agents, or one for both databases, in
+temporary directories. Each figure is the median over the rounds; the ratio is the median of the rounds' own ratios.
 """
 
 import argparse
@@ -25,13 +26,18 @@ from postgres import Postgres  # noqa: E402
 
 WAYS = ["client", "client-logged", "assent", "assent-wait"]
 LOAD = places.BUILD / "tests" / "bench" / "postgres-load"
-DATABASES = {"bank-a": "left_bank", "bank-b": "right_bank"}
+DATABASES = ["left_bank", "right_bank"]
 
 
-def measure(server, cluster, directory, clients, seconds, way):
+def participants(together):
+    return ["bank/a", "bank/b"] if together else ["bank-a", "bank-b"]
+
+
+def measure(server, cluster, directory, arguments, clients, way):
+    seconds = arguments.seconds
     done = subprocess.run(
-        [LOAD, *(server.conninfo(database) for database in DATABASES.values()),
-         cluster.coordinator.address, *DATABASES, str(clients), str(seconds), way,
+        [LOAD, *map(server.conninfo, DATABASES), cluster.coordinator.address,
+         *participants(arguments.together), str(clients), str(seconds), way,
          f"{directory}/decisions"],
         capture_output=True, text=True, check=False, timeout=60 + seconds)
     if done.returncode != 0:
@@ -43,7 +49,7 @@ def compare(server, cluster, directory, arguments):
     print(f"{'clients':>7}  {'way':13} {'tx/s':>8} {'p50 us':>8} {'p99 us':>8}"
           "  of client's tx/s, of client-logged's")
     for clients in map(int, arguments.clients.split(",")):
-        rounds = [{way: measure(server, cluster, directory, clients, arguments.seconds, way)
+        rounds = [{way: measure(server, cluster, directory, arguments, clients, way)
                    for way in WAYS} for _ in range(arguments.rounds)]
         for way in WAYS:
             def median(of):
@@ -57,11 +63,22 @@ def compare(server, cluster, directory, arguments):
                   f"  {part('client'):.2f} {part('client-logged'):.2f}", flush=True)
 
 
+def start_agents(server, cluster, together):
+    databases = [f"postgres:connections=64 {server.conninfo(database)}" for database in DATABASES]
+    if together:
+        named = [f"{name}={database}" for name, database in zip("ab", databases)]
+        cluster.add_agent("bank", named, workers=64).start()
+        return
+    for name, database in zip(participants(together), databases):
+        cluster.add_agent(name, [database], workers=64).start()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--together", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="assent-bench-", dir="/var/tmp") as directory:
         server = Postgres(max_prepared_transactions=300, max_connections=300)
@@ -69,13 +86,12 @@ def main():
         try:
             server.start()
             cluster.add_coordinator().start()
-            for name, database in DATABASES.items():
+            for database in DATABASES:
                 server.create(database)
                 server.sql("CREATE TABLE account (id int PRIMARY KEY, balance bigint NOT NULL);"
                            "INSERT INTO account SELECT i, 0 FROM generate_series(0, 2047) AS i",
                            database)
-                cluster.add_agent(name, [f"postgres:connections=64 {server.conninfo(database)}"],
-                                  workers=64).start()
+            start_agents(server, cluster, arguments.together)
             cluster.wait_up()
             compare(server, cluster, directory, arguments)
         finally:
