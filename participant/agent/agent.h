@@ -61,6 +61,7 @@ struct agent_resource {
     struct assent_part_config config;
     uint64_t warned_ms; /* trouble with it is logged at most once a second */
     uint64_t unsaid;    /* calls in trouble since then */
+    uint64_t alone;     /* branches that its RM has ended by itself, with the decision or against */
 };
 
 struct agent_peers;

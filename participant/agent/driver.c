@@ -412,6 +412,23 @@ static void log_trouble(struct agent_resource *resource, const struct agent_job 
     }
 }
 
+/* An RM that decides alone is right by chance. Against the decision it is an alarm besides. */
+static void count_heuristic(const struct agent_branch *branch, const struct agent_job *job)
+{
+    enum assent_rm_result result = job->call.result;
+    char gtrid[ASSENT_GTRID_TEXT + 1];
+
+    if (result != ASSENT_RM_HEUR_COMMITTED && result != ASSENT_RM_HEUR_ABORTED &&
+        result != ASSENT_RM_HEUR_MIXED && result != ASSENT_RM_HEUR_HAZARD)
+        return;
+    assent_gtrid_format(&branch->id.gtrid, gtrid);
+    assent_log(ASSENT_LOG_WARN, "ended_alone",
+               "gtrid=%s branch=%u resource=%s decision=%s result=%s reason=%s count=%" PRIu64,
+               gtrid, branch->id.branch, branch->resource->name,
+               assent_decision_name(branch->machine.decision), assent_rm_result_name(result),
+               assent_log_quote(job->call.reason), ++branch->resource->alone);
+}
+
 static void check_reply(const struct assent_participant *agent, struct assent_call *call)
 {
     if (call->reply_size + AGENT_FRAME_EXTRA <= agent->options.frame_bytes_max)
@@ -452,6 +469,7 @@ void agent_driver_worked(struct agent_job *job, void *context)
         check_reply(agent, &job->call);
     if (job->call.result != ASSENT_RM_OK)
         log_trouble(branch->resource, job);
+    count_heuristic(branch, job);
     if (job->call.result == ASSENT_RM_UNAVAILABLE)
         agent_service_suspect(branch->resource);
     if (job->call.result != ASSENT_RM_OK && job->call.reason[0] && !only_confirms(branch, job)) {

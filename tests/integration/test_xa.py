@@ -120,9 +120,10 @@ def test_lost_branch_is_no_success(shops):
                                           (8, "hazard")])
 def test_heuristics_are_seen(shops, code, outcome):
     """With the decision it is committed and the switch is told to forget; against it the outcome
-    says so and stays (22, 23)."""
+    says so and stays. Either is counted (22, 23)."""
     shops.a.script(f"commit {code} heur")
     assert shops.put("x").json["outcome"] == outcome
+    shops.agent.process.wait_line("ended_alone", pattern="decision=commit.*count=1")
     if outcome == "committed":
         wait_until(lambda: "forget " in shops.a.trace(), "xa_forget was called")
 
