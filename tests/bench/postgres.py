@@ -7,7 +7,8 @@ decision if it dies, which nobody can recover from; client-logged makes it durab
       [--together]
 
 Starts a PostgreSQL server (fsync on), a coordinator and two agents, or one for both databases, in
-temporary directories. Each figure is the median over the rounds; the ratio is the median of the rounds' own ratios.
+temporary directories. Each figure is the median over the rounds; the ratio is the median of the
+rounds' own ratios.
 """
 
 import argparse
