@@ -123,9 +123,12 @@ def test_heuristics_are_seen(shops, code, outcome):
     says so and stays. Either is counted (22, 23)."""
     shops.a.script(f"commit {code} heur")
     assert shops.put("x").json["outcome"] == outcome
-    shops.agent.process.wait_line("ended_alone", pattern="decision=commit.*count=1")
+    shops.agent.process.wait_line("ended_alone", pattern="decision=commit.*count=1$")
     if outcome == "committed":
         wait_until(lambda: "forget " in shops.a.trace(), "xa_forget was called")
+    shops.a.script(f"commit {code} heur")
+    assert shops.put("y").json["outcome"] == outcome
+    shops.agent.process.wait_line("ended_alone", pattern="decision=commit.*count=2$")
 
 
 def test_failing_forget_is_tried_again(shops):
